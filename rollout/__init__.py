@@ -1,0 +1,3 @@
+"""Metrics-driven canary releases for Istio."""
+
+__version__ = "0.1.0"
