@@ -1,0 +1,96 @@
+"""However a world ends, nothing of it is left."""
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from rollout.sandbox.world import World
+
+pytestmark = [pytest.mark.envoy, pytest.mark.prometheus]
+
+PROGRAM = """
+import asyncio, json, pathlib, sys
+from rollout.sandbox.world import World
+
+async def main(directory):
+    async with World(directory) as world:
+        (directory / "pids.tmp").write_text(json.dumps([child.pid for child in world.children]))
+        (directory / "pids.tmp").rename(directory / "pids")
+        await asyncio.sleep(120)
+
+asyncio.run(main(pathlib.Path(sys.argv[1])))
+"""
+
+
+def running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def within(seconds: float, condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)  # noqa: TID251 - nothing else runs in this test
+    return True
+
+
+async def test_leaving_stops_every_child_and_frees_every_port(tmp_path: Path) -> None:
+    async with World(tmp_path, load=False) as world:
+        children = world.children
+        ports = set().union(*(child.listens_on() for child in children))
+        assert all(running(child.pid) for child in children)
+        assert (await world.counts()).sent == 0
+    assert not any(running(child.pid) for child in children)
+    for port in ports:
+        with pytest.raises(OSError, match="Connect call failed"):
+            await asyncio.open_connection("127.0.0.1", port)
+
+
+async def test_cancelling_the_start_leaves_nothing(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    entering = asyncio.create_task(world.__aenter__())
+
+    async def three_run() -> None:
+        while sum((tmp_path / f"{name}.log").exists() for name in ("prometheus", "service", "envoy")) < 3:  # noqa: ASYNC110 - files
+            await asyncio.sleep(0.005)
+
+    async with asyncio.timeout(10):
+        await three_run()
+    children = [world.prometheus.child, world.node.child, world.envoy.child]
+    entering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await entering
+    assert not any(running(child.pid) for child in children)
+
+
+def test_no_child_survives_its_parent(tmp_path: Path) -> None:
+    ends = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
+    homes = [tmp_path / end.name for end in ends]
+    with ExitStack() as stack:
+        parents = [
+            stack.enter_context(subprocess.Popen([sys.executable, "-c", PROGRAM, str(home)], stderr=subprocess.DEVNULL))
+            for home in homes
+        ]
+        try:
+            assert within(40, lambda: all((home / "pids").exists() for home in homes))
+            pids = [pid for home in homes for pid in json.loads((home / "pids").read_text())]
+            assert len(pids) == 12
+            assert all(running(pid) for pid in pids)
+        finally:
+            for parent, end in zip(parents, ends, strict=True):
+                parent.send_signal(end)
+        for parent in parents:
+            parent.wait(10)
+    assert within(5, lambda: not any(running(pid) for pid in pids))
