@@ -1,0 +1,314 @@
+"""A VirtualService as this project reads and edits it: the route as it stands, and the patch that makes it as ordered.
+
+Belongs here: dicts in, a `Mesh` or JSON Patch operations (RFC 6902) out; epochs and owners, which are annotations. Does
+not belong here: which route is meant (`http_route.py`), subsets (`destination_rule.py`), I/O (`istio.py`).
+
+A patch touches the weights of one http route, one added or removed destination of it, and two annotations. Objects are
+edited as untyped data and never rebuilt, so that whatever a newer Istio adds survives (flagger#703, argo#2266).
+"""
+
+import copy
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from rollout.adapters.destination_rule import (
+    JsonObject,
+    Operation,
+    Subset,
+    guard,
+    mapping,
+    revision,
+    rule_problems,
+    serves,
+    subset_for,
+    subsets_of,
+)
+from rollout.adapters.http_route import Destination, HttpRoute, Selection, http_routes, route_problems, select
+from rollout.core.route import Mesh, Problem, Route, Target, subset_name
+
+# No `istio.io` in the keys: istiod pushes nothing for a change of other metadata (config_compare.go:NeedsPush).
+EPOCH = "rollout.dev/epoch"
+RELEASE = "rollout.dev/release"
+
+_EPOCH = re.compile(r"[0-9]{1,18}")
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """Both objects, read for one target."""
+
+    target: Target
+    selection: Selection
+    subsets: tuple[Subset, ...]
+
+    @property
+    def route(self) -> HttpRoute | None:
+        return self.selection.route
+
+
+def _view(virtual_service: JsonObject, rule: JsonObject | None, target: Target) -> _View:
+    subsets = subsets_of(rule, target)
+    spec = mapping(virtual_service.get("spec"))
+    selection = select(http_routes(spec, subsets, target), spec, target, _where(target))
+    return _View(target, selection, subsets)
+
+
+def _where(target: Target) -> str:
+    return f"VirtualService {target.namespace}/{target.virtual_service}"
+
+
+def reading(virtual_service: JsonObject, rule: JsonObject | None, target: Target) -> Mesh:
+    """The route as it stands; `rule` None where there is no DestinationRule. Never raises, whatever the objects hold.
+
+    `problem` is why no release may start; all else is read as well as it can be even then, for a rollback needs it.
+    """
+    view = _view(virtual_service, rule, target)
+    epoch, release = order_of(virtual_service)
+    holders = {one.version for one in view.route.carriers()} - {target.canary} if view.route else set()
+    stable = next(iter(holders)) if len(holders) == 1 else None
+    ours = bool(target.release) and release == target.release
+    return Mesh(
+        percent=view.route.percent(target.canary) if view.route else 0,
+        epoch=epoch,
+        release=release,
+        stable=stable,
+        listed=frozenset(one.version for one in view.route.destinations if one.version) if view.route else frozenset(),
+        subsets=frozenset(one.version for one in view.subsets if one.version),
+        revision=revision(virtual_service),
+        problem=next(_problems(virtual_service, rule, view, target.stable or stable, ours=ours), None),
+    )
+
+
+def order_of(virtual_service: JsonObject) -> tuple[int, str]:
+    """(epoch, release) of the last order; (0, "") where none can be read."""
+    annotations = mapping(mapping(virtual_service.get("metadata")).get("annotations"))
+    epoch, release = annotations.get(EPOCH), annotations.get(RELEASE)
+    return (
+        int(epoch) if isinstance(epoch, str) and _EPOCH.fullmatch(epoch) else 0,
+        release if isinstance(release, str) else "",
+    )
+
+
+def _problems(
+    virtual_service: JsonObject, rule: JsonObject | None, view: _View, stable: str | None, *, ours: bool
+) -> Iterator[Problem]:
+    target = view.target
+    where = _where(target)
+    yield from _unwritable(virtual_service, where)
+    rule_name = f"DestinationRule {target.namespace}/{target.destination_rule}"
+    for obj, name in ((virtual_service, where), (rule, rule_name)):
+        owner = _owner(obj or {})
+        if owner is not None:
+            yield Problem("other-owner", f"{name} belongs to {owner}: only one controller may move its traffic")
+    if view.selection.problem is not None:
+        yield view.selection.problem
+    if view.route is not None:
+        yield from route_problems(view.route, target, where, ours=ours)
+    yield from rule_problems(rule, target, stable)
+
+
+def _unwritable(virtual_service: JsonObject, where: str) -> Iterator[Problem]:
+    metadata = mapping(virtual_service.get("metadata"))
+    if not revision(virtual_service) or not isinstance(metadata.get("annotations") or {}, dict):
+        yield Problem("unreadable", f"{where} has no usable metadata: a write could not be guarded against others")
+
+
+def _owner(obj: JsonObject) -> str | None:
+    """Who else moves this object's traffic, by the marks that Argo Rollouts and Flagger leave."""
+    metadata = mapping(obj.get("metadata"))
+    annotations, labels = mapping(metadata.get("annotations")), mapping(metadata.get("labels"))
+    if any(str(key).startswith("argo-rollouts.argoproj.io/") for key in annotations):
+        return "Argo Rollouts"
+    owners = metadata.get("ownerReferences")
+    kinds = [
+        (str(mapping(one).get("apiVersion")), mapping(one).get("kind"))
+        for one in (owners if isinstance(owners, list) else [])
+    ]
+    marked = any(str(key).startswith("flagger.kubernetes.io/") for key in annotations)
+    managed = labels.get("app.kubernetes.io/managed-by") == "flagger"
+    if marked or managed or any(api.startswith("flagger.app/") and kind == "Canary" for api, kind in kinds):
+        return "Flagger"
+    return None
+
+
+@dataclass(slots=True)
+class _Edit:
+    """The operations on one http route's destinations, in the order they will be applied."""
+
+    route: HttpRoute
+    operations: list[Operation] = field(default_factory=list)
+    added: int = 0
+
+    def weigh(self, one: Destination, weight: int) -> None:
+        """Write a weight, unless it is that already."""
+        if one.entry is None or (one.sane and one.entry.get("weight") == weight):
+            return
+        # On a member of an object `add` also replaces (RFC 6902 §4.1); the verb tells a reader which of the two it is.
+        verb = "replace" if "weight" in one.entry else "add"
+        path = f"/spec/http/{self.route.index}/route/{one.index}/weight"
+        self.operations.append({"op": verb, "path": path, "value": weight})
+
+    def append(self, template: JsonObject, subset: str, weight: int) -> None:
+        """Add a destination like `template`, headers, port and all, for another subset."""
+        entry = copy.deepcopy(template)
+        entry["destination"]["subset"] = subset
+        entry["weight"] = weight
+        place = len(self.route.destinations) + self.added
+        self.added += 1
+        self.operations.append({"op": "add", "path": f"/spec/http/{self.route.index}/route/{place}", "value": entry})
+
+
+def ordered(
+    virtual_service: JsonObject, rule: JsonObject | None, target: Target, route: Route
+) -> list[Operation] | Problem:
+    """The patch after which the object is as `route` orders; empty where it is so already. Never raises.
+
+    A share is raised only on a route without a problem. It is lowered, to 0 above all, on every shape that names the
+    canary: its weight goes to stable's destination, which is added again where it is missing; others keep theirs.
+    """
+    where = _where(target)
+    unwritable = next(_unwritable(virtual_service, where), None)
+    if unwritable is not None:
+        return unwritable
+    view = _view(virtual_service, rule, target)
+    http = view.route
+    operations: list[Operation] = []
+    if http is None and route.percent > 0:
+        assert view.selection.problem is not None, "no route is selected without a reason"
+        return view.selection.problem
+    if http is not None and not http.gives(target.canary, route.percent):
+        seen = reading(virtual_service, rule, target)
+        if route.percent >= seen.percent:
+            obstacle = _obstacle(virtual_service, rule, view, target.stable or seen.stable)
+            if obstacle is not None:
+                return obstacle
+        shares = _shares(http, view, target.stable or seen.stable, route.percent)
+        if isinstance(shares, Problem):
+            return shares
+        operations += shares
+    operations += _annotations(virtual_service, target, route)
+    return [guard(virtual_service), *operations] if operations else []
+
+
+def _obstacle(virtual_service: JsonObject, rule: JsonObject | None, view: _View, stable: str | None) -> Problem | None:
+    """Why the canary's share must not be raised."""
+    # A split between stable and canary forbids a start, not the next step after somebody edited the weights by hand.
+    found = next(_problems(virtual_service, rule, view, stable, ours=True), None)
+    if found is None and subset_for(view.target.canary, view.subsets) is None:
+        return Problem(
+            "canary-subset-missing",
+            f"DestinationRule {view.target.namespace}/{view.target.destination_rule} has no subset of "
+            f"{view.target.canary} yet: requests for it would be answered 503",
+        )
+    return found
+
+
+def _shares(http: HttpRoute, view: _View, stable: str | None, percent: int) -> list[Operation] | Problem:
+    """Weights that sum to 100: the canary's as ordered, the others' as they are, the rest for stable."""
+    target = view.target
+    canaries = http.of(target.canary)
+    stable = stable if stable != target.canary else None
+    stables = http.of(stable)[:1]
+    others = [one for one in http.destinations if one not in canaries and one not in stables]
+    kept = {one.index: 100 * http.share(one) // http.total if http.total else 0 for one in others}
+    canary_weight = min(percent, 100 - sum(kept.values()))
+    stable_weight = 100 - sum(kept.values()) - canary_weight
+    edit = _Edit(http)
+    for one in others:
+        # An absent weight says 0 already; to write it would be a change without a meaning.
+        if one.weight != kept[one.index] or not one.sane:
+            edit.weigh(one, kept[one.index])
+    for one in canaries:
+        edit.weigh(one, canary_weight if one is canaries[0] else 0)
+    if stables:
+        edit.weigh(stables[0], stable_weight)
+    template = next((one.entry for one in (*canaries, *stables) if one.entry is not None), None)
+    for version, there, weight in ((target.canary, canaries, canary_weight), (stable, stables, stable_weight)):
+        if there or weight == 0:
+            continue
+        if version is None or template is None:
+            return Problem(
+                "stable-unknown",
+                f"{_where(target)} does not name the version that held the traffic: set its weights by hand",
+            )
+        edit.append(template, subset_named(version, view.subsets), weight)
+    return edit.operations
+
+
+def subset_named(version: str, subsets: tuple[Subset, ...]) -> str:
+    """Name of the subset to route a version to: the rule's, or the one that it would be given."""
+    found = subset_for(version, subsets)
+    return found.name if found is not None else subset_name(version)
+
+
+def _annotations(virtual_service: JsonObject, target: Target, route: Route) -> list[Operation]:
+    """Write the order's epoch and release, where they are not there yet."""
+    wanted = {EPOCH: str(route.epoch), RELEASE: target.release}
+    there = mapping(virtual_service["metadata"].get("annotations"))
+    missing = {key: value for key, value in wanted.items() if there.get(key) != value}
+    if not virtual_service["metadata"].get("annotations"):
+        # An empty map too is replaced: a null would let no member be added (RFC 6902 §4.1).
+        return [{"op": "add", "path": "/metadata/annotations", "value": missing}] if missing else []
+    return [
+        {
+            "op": "replace" if key in there else "add",
+            "path": f"/metadata/annotations/{key.replace('~', '~0').replace('/', '~1')}",
+            "value": value,
+        }
+        for key, value in missing.items()
+    ]
+
+
+def without(
+    virtual_service: JsonObject, rule: JsonObject | None, target: Target, version: str
+) -> list[Operation] | Problem:
+    """The patch that takes a version without traffic out of the route; empty where it is not there. Never raises."""
+    where = _where(target)
+    unwritable = next(_unwritable(virtual_service, where), None)
+    if unwritable is not None:
+        return unwritable
+    http = _view(virtual_service, rule, target).route
+    leaving = http.of(version) if http is not None else ()
+    if http is None or not leaving:
+        return []
+    # A sum of 0 carries nothing yet; with one destination less it could be 100 % of what is left (one takes all).
+    if http.part(version) > 0 or http.total == 0:
+        return Problem("has-traffic", f"{version} still receives traffic by {where}: it stays in the route")
+    removals = [
+        {"op": "remove", "path": f"/spec/http/{http.index}/route/{one.index}"}
+        for one in sorted(leaving, key=lambda one: -one.index)
+    ]
+    return [guard(virtual_service), *removals]
+
+
+def landing(virtual_service: JsonObject, rule: JsonObject | None, target: Target) -> tuple[str, str] | None:
+    """(canary's, stable's) subset name in the route, as an order for 0 uses them; None where it moves nothing."""
+    view = _view(virtual_service, rule, target)
+    stable = target.stable or reading(virtual_service, rule, target).stable
+    if view.route is None or stable is None or view.route.part(target.canary) == 0:
+        return None
+    canary = view.route.of(target.canary)[0].subset or ""
+    returning = next((one.subset for one in view.route.of(stable)), None)
+    return canary, returning or subset_named(stable, view.subsets)
+
+
+def names_subset(virtual_service: JsonObject, subset: str, target: Target) -> bool:
+    """Whether it sends anything to this subset of the service: routes of any kind, mirrors, anything.
+
+    Whatever has a `host` and a `subset` counts, known field or not: a subset that is kept too long hurts nobody, one
+    that goes too early answers 503 NC.
+    """
+    namespace = mapping(virtual_service.get("metadata")).get("namespace")
+    home = namespace if isinstance(namespace, str) else target.namespace
+    todo: list[Any] = [virtual_service.get("spec")]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, dict):
+            if value.get("subset") == subset and serves(value.get("host"), home, target):
+                return True
+            todo.extend(value.values())
+        elif isinstance(value, list):
+            todo.extend(value)
+    return False

@@ -1,0 +1,129 @@
+"""VirtualServices in, VirtualServices out: every shape on disk, read and taken through a whole release."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from rollout.adapters.destination_rule import with_subset
+from rollout.adapters.virtual_service import EPOCH, RELEASE, ordered, reading, without
+from rollout.core.route import Problem, Route, Target
+from tests.adapters.istio.shapes import REVERSIBLE, SHAPES, STEPPABLE, JsonObject, Shape, patched
+
+
+def named(shapes: list[Shape]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("shape", shapes, ids=[shape.name for shape in shapes])
+
+
+def after_order(virtual_service: JsonObject, rule: JsonObject | None, target: Target, route: Route) -> JsonObject:
+    operations = ordered(virtual_service, rule, target, route)
+    assert not isinstance(operations, Problem), operations
+    return patched(virtual_service, operations)
+
+
+def after_drop(virtual_service: JsonObject, rule: JsonObject, target: Target, version: str) -> JsonObject:
+    operations = without(virtual_service, rule, target, version)
+    assert not isinstance(operations, Problem), operations
+    return patched(virtual_service, operations)
+
+
+def with_destinations(shape: Shape, destinations: Any, epoch: int, revision: str) -> JsonObject:
+    """The shape as it came, but for its destinations and our two annotations."""
+    result = copy.deepcopy(shape.virtual_service)
+    result["spec"]["http"][shape.expected.get("index", 0)]["route"] = destinations
+    ours = {EPOCH: str(epoch), RELEASE: shape.target.release}
+    result["metadata"]["annotations"] = (result["metadata"].get("annotations") or {}) | ours
+    result["metadata"]["resourceVersion"] = revision
+    return result
+
+
+def prepared(shape: Shape) -> tuple[JsonObject, Target]:
+    """The DestinationRule with the canary's subset, and the target that knows who is stable."""
+    stable = shape.target.stable or reading(shape.virtual_service, shape.rule, shape.target).stable
+    target = Target(**{name: getattr(shape.target, name) for name in Target.__slots__} | {"stable": stable})
+    assert shape.rule is not None
+    operations = with_subset(shape.rule, target, target.canary)
+    assert not isinstance(operations, Problem)
+    return patched(shape.rule, operations), target
+
+
+@named(SHAPES)
+def test_a_shape_is_read_as_it_stands(shape: Shape) -> None:
+    wanted = {"epoch": 0, "release": "", "problem": shape.expected.get("problem")} | shape.expected["reading"]
+    mesh = reading(shape.virtual_service, shape.rule, shape.target)
+    assert {
+        "percent": mesh.percent,
+        "stable": mesh.stable,
+        "listed": sorted(mesh.listed),
+        "subsets": sorted(mesh.subsets),
+        "epoch": mesh.epoch,
+        "release": mesh.release,
+        "problem": mesh.problem.code if mesh.problem else None,
+    } == wanted
+
+
+@named(STEPPABLE)
+def test_every_step_changes_the_destinations_and_our_annotations_alone(shape: Shape) -> None:
+    rule, target = prepared(shape)
+    wanted = shape.expected["after"]
+    now, states = shape.virtual_service, {}
+    for percent in (10, 50, 100):
+        now = after_order(now, rule, target, Route(percent=percent, epoch=5))
+        states[percent] = now
+        assert now == with_destinations(shape, wanted[str(percent)], 5, now["metadata"]["resourceVersion"])
+        assert reading(now, rule, target).percent == percent
+        assert reading(now, rule, target).problem is None
+    back = after_order(states[50], rule, target, Route(percent=0, epoch=6))
+    assert back == with_destinations(shape, wanted["rollback"], 6, back["metadata"]["resourceVersion"])
+    assert target.stable is not None
+    promoted = after_drop(states[100], rule, target, target.stable)
+    assert promoted == with_destinations(shape, wanted["promoted"], 5, promoted["metadata"]["resourceVersion"])
+    returned = after_drop(back, rule, target, target.canary)
+    assert returned == with_destinations(shape, wanted["returned"], 6, returned["metadata"]["resourceVersion"])
+
+
+@named(STEPPABLE)
+def test_the_same_order_twice_writes_nothing_the_second_time(shape: Shape) -> None:
+    rule, target = prepared(shape)
+    order = Route(percent=10, epoch=5)
+    once = after_order(shape.virtual_service, rule, target, order)
+    assert ordered(once, rule, target, order) == []
+
+
+@named([shape for shape in STEPPABLE if "subset" in shape.expected])
+def test_the_canarys_subset_is_stables_but_for_name_and_version(shape: Shape) -> None:
+    assert shape.rule is not None
+    rule, target = prepared(shape)
+    expected = copy.deepcopy(shape.rule)
+    expected["spec"]["subsets"].append(shape.expected["subset"])
+    expected["metadata"]["resourceVersion"] = rule["metadata"]["resourceVersion"]
+    assert rule == expected
+    assert with_subset(rule, target, target.canary) == []
+
+
+@named([shape for shape in SHAPES if shape.expected.get("problem")])
+def test_no_share_is_raised_on_a_shape_that_no_release_may_start_on(shape: Shape) -> None:
+    raised = ordered(shape.virtual_service, shape.rule, shape.target, Route(percent=99, epoch=5))
+    if shape.expected["problem"] == "already-split" and "rollback" in shape.expected:
+        # Between stable and canary a split by hand is no obstacle to a release that runs, only to a start.
+        assert isinstance(raised, list)
+    elif shape.expected["reading"]["percent"] < 99:
+        assert isinstance(raised, Problem)
+
+
+@named(REVERSIBLE)
+def test_a_rollback_works_on_every_shape_that_names_the_canary(shape: Shape) -> None:
+    back = after_order(shape.virtual_service, shape.rule, shape.target, Route(percent=0, epoch=5))
+    assert back == with_destinations(shape, shape.expected["rollback"], 5, back["metadata"]["resourceVersion"])
+    assert reading(back, shape.rule, shape.target).percent == 0
+
+
+def test_each_problem_has_its_own_code_and_a_message_of_its_own() -> None:
+    found: dict[str, set[str]] = {}
+    for shape in SHAPES:
+        problem = reading(shape.virtual_service, shape.rule, shape.target).problem
+        if problem is not None:
+            found.setdefault(problem.code, set()).add(problem.message)
+    messages = [message for group in found.values() for message in group]
+    assert len(found) >= 20
+    assert len(set(messages)) == len(messages)
