@@ -1,0 +1,310 @@
+"""The policy: one YAML document per service that says how its versions are released. The model is the format.
+
+Every field has a default that is safe in production, so `metadata` alone is a working policy. The JSON Schema in
+`config/schema/` and the tables in `docs/policy.md` are generated from these classes.
+"""
+
+import re
+from datetime import timedelta
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from rollout.core.quantities import (
+    Duration,
+    Label,
+    Listed,
+    Model,
+    ObjectName,
+    Share,
+    format_duration,
+    format_share,
+)
+
+# Istio's and Envoy's default histogram bounds (istio/api annotation/annotations.yaml, statsHistogramBuckets), in ms.
+ISTIO_BUCKETS_MS = (
+    0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000,
+    300000, 600000, 1800000, 3600000,
+)  # fmt: skip
+
+_SECOND = timedelta(seconds=1)
+_QUANTILE = re.compile(r"p([0-9]{1,2}(?:\.[0-9]{1,4})?) *< *(\S+)")
+
+
+def _at(path: str, message: str, duration: timedelta | None = None) -> PydanticCustomError:
+    """An error about fields that disagree, with the path of the one to change (`ctx["path"]`)."""
+    text = message if duration is None else message.format(format_duration(duration))
+    return PydanticCustomError("disagree", "{text}", {"text": text, "path": path})
+
+
+def _objective(value: object) -> object:
+    """`p99 < 500ms` is the statement "at most 1 % of the requests take longer than 500 ms"."""
+    if not isinstance(value, str):
+        return value
+    match = _QUANTILE.fullmatch(value)
+    if match is None or not 0 < float(match[1]) < 100:
+        raise ValueError(f"expected an objective such as `p99 < 500ms`, not {value!r}")
+    slower = round(1 - float(match[1]) / 100, 8)
+    return {"bound": match[2], "max": format_share(slower)}
+
+
+class Step(Model):
+    """One stage of a release: the canary's share and how long it is watched there."""
+
+    weight: int = Field(ge=1, le=100, description="The canary's share of the requests, in percent.")
+    hold: Duration = Field(default=timedelta(minutes=5), description="How long the canary is watched at this weight.")
+
+    @model_validator(mode="after")
+    def _hold_is_possible(self) -> Self:
+        if not _SECOND <= self.hold <= timedelta(days=1):
+            raise ValueError("hold: expected a duration between 1s and 1d")
+        return self
+
+
+class Tolerance(Model):
+    """How much worse than stable, at the same time, the canary may be: rate <= ratio x stable's rate + margin."""
+
+    ratio: float = Field(default=1.25, ge=1, le=100, description="Factor on stable's rate.")
+    margin: Share = Field(description="Added to it, so that a spotless stable does not forbid a single error.")
+
+
+class Errors(Model):
+    """Responses that count as failed: 5xx, and requests that never reached a pod (UH, NC, NR, UF)."""
+
+    max: Share = Field(default=0.05, description="Highest share of failed requests, whatever stable does.")
+    over_stable: Tolerance = Field(
+        default_factory=lambda: Tolerance.model_validate({"margin": "0.5%"}),
+        description="How much worse than stable the canary's error rate may be.",
+    )
+
+
+class Objective(Model):
+    """At most `max` of the requests may take longer than `bound`; `p99 < 500ms` says the same for 1 %."""
+
+    bound: Duration
+    max: Share
+
+    def __str__(self) -> str:
+        return f"{format_share(self.max)} slower than {format_duration(self.bound)}"
+
+
+LatencyObjective = Annotated[
+    Objective,
+    BeforeValidator(_objective),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": r"^p[0-9]{1,2}(\.[0-9]{1,4})? *< *\S+$", "examples": ["p99 < 500ms"]},
+                {
+                    "type": "object",
+                    "properties": {"bound": {"type": "string"}, "max": {"type": "string"}},
+                    "required": ["bound", "max"],
+                    "additionalProperties": False,
+                },
+            ]
+        }
+    ),
+    PlainSerializer(lambda o: o.wire() if isinstance(o, Objective) else o, return_type=dict),
+]
+
+
+class Latency(Model):
+    """Shares of requests slower than bucket bounds; never a quantile that had to be interpolated."""
+
+    objectives: Listed[LatencyObjective] = Field(
+        default=(), max_length=5, description="Limits whatever stable does, such as `p99 < 500ms`."
+    )
+    compare: Listed[Duration] = Field(
+        default=(timedelta(milliseconds=100), timedelta(milliseconds=500), timedelta(milliseconds=2500)),
+        max_length=8,
+        description="Bounds at which the canary's share of slower requests is compared with stable's.",
+    )
+    over_stable: Tolerance = Field(
+        default_factory=lambda: Tolerance.model_validate({"margin": "1%"}),
+        description="How much larger than stable's the canary's share of slow requests may be.",
+    )
+
+
+class Traffic(Model):
+    """The canary receives the share of the requests that its weight says."""
+
+    tolerance: float = Field(
+        default=1.5,
+        gt=1,
+        le=10,
+        description="Factor by which the odds canary : stable may differ, either way.",
+    )
+
+
+class Checks(Model):
+    """What is watched after every scrape. A check without enough requests is unknown, and unknown never promotes."""
+
+    min_requests: int = Field(
+        default=50,
+        ge=1,
+        le=1_000_000,
+        description="Requests of the canary, per step, before a check may pass.",
+    )
+    errors: Errors = Field(default_factory=Errors)
+    latency: Latency = Field(default_factory=Latency)
+    traffic: Traffic = Field(default_factory=Traffic)
+
+
+class RouteSelection(Model):
+    """Which objects carry the traffic. Each defaults to the name of the service."""
+
+    virtual_service: ObjectName | None = Field(default=None, description="VirtualService; the service's name.")
+    destination_rule: ObjectName | None = Field(default=None, description="DestinationRule; the service's name.")
+    name: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=253,
+        description="Name of the http route to step; needed where several routes could be meant.",
+    )
+
+
+class Deadlines(Model):
+    """How long each state may wait before the release ends, traffic back at stable."""
+
+    ready: Duration = Field(default=timedelta(minutes=10), description="For the canary's pods to be ready.")
+    route: Duration = Field(default=timedelta(minutes=2), description="For an order to show on the VirtualService.")
+    metrics: Duration = Field(default=timedelta(minutes=5), description="Without a usable answer from Prometheus.")
+    verdict: Duration = Field(default=timedelta(hours=1), description="Beyond a step's hold, for every check to pass.")
+    total: Duration = Field(default=timedelta(days=1), description="For the whole release, pauses included.")
+
+
+class Metrics(Model):
+    """Where in `istio_requests_total` this service is found."""
+
+    version_label: Literal["destination_workload", "destination_canonical_revision", "destination_version"] = Field(
+        default="destination_workload",
+        description="Label that tells the versions apart; destination_version loses connect failures.",
+    )
+    reporters: Listed[Literal["source", "waypoint", "destination"]] = Field(
+        default=("source", "waypoint"),
+        min_length=1,
+        description="Who reports; counting both ends counts twice.",
+    )
+    buckets: Listed[Annotated[float, Field(gt=0)]] = Field(
+        default=ISTIO_BUCKETS_MS,
+        min_length=1,
+        max_length=64,
+        description="Histogram bounds of the mesh in milliseconds, where statsHistogramBuckets changed them.",
+    )
+
+
+def _default_steps() -> tuple[Step, ...]:
+    return tuple(Step(weight=weight) for weight in (10, 30, 50, 100))
+
+
+class PolicySpec(Model):
+    """How one service is released."""
+
+    steps: Listed[Step] = Field(
+        default_factory=_default_steps,
+        min_length=1,
+        max_length=20,
+        description="Weights rise and end at 100; the last step bakes.",
+    )
+    interval: Duration = Field(
+        default=timedelta(seconds=15),
+        description="Time between checks: the scrape interval of the mesh's metrics.",
+    )
+    settle: Duration = Field(
+        default=timedelta(seconds=5),
+        description="Time for proxies to learn of a subset before it is used, and to forget it before it goes.",
+    )
+    route: RouteSelection = Field(default_factory=RouteSelection)
+    deployment: str = Field(
+        default="{service}-{version}",
+        pattern=r"^[a-z0-9]?([-a-z0-9.]|\{service\}|\{version\})*$",
+        max_length=253,
+        description="Name of the Deployment of a version.",
+    )
+    pod_label: str = Field(
+        default="version",
+        pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
+        max_length=317,
+        description="Pod label whose value is the version; the DestinationRule's subsets select by it.",
+    )
+    checks: Checks = Field(default_factory=Checks)
+    deadlines: Deadlines = Field(default_factory=Deadlines)
+    metrics: Metrics = Field(default_factory=Metrics)
+
+    @field_validator("steps")
+    @classmethod
+    def _weights_rise_to_100(cls, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+        weights = [step.weight for step in steps]
+        if weights != sorted(set(weights)):
+            raise ValueError(f"weights must rise from step to step, not {weights}")
+        if weights[-1] != 100:
+            raise ValueError(f"the last weight must be 100, not {weights[-1]}")
+        return steps
+
+    @field_validator("interval")
+    @classmethod
+    def _interval_is_a_scrape(cls, interval: timedelta) -> timedelta:
+        if not _SECOND <= interval <= timedelta(minutes=5):
+            raise ValueError("expected a duration between 1s and 5m")
+        return interval
+
+    @field_validator("settle")
+    @classmethod
+    def _settle_is_short(cls, settle: timedelta) -> timedelta:
+        if settle > timedelta(minutes=5):
+            raise ValueError("expected a duration of at most 5m")
+        return settle
+
+    @field_validator("deployment")
+    @classmethod
+    def _each_version_has_its_deployment(cls, deployment: str) -> str:
+        if "{version}" not in deployment:
+            raise ValueError("the name must contain {version}: each version has a Deployment of its own")
+        return deployment
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> Self:
+        limits = self.deadlines
+        for name in ("ready", "metrics", "verdict", "total"):
+            if getattr(limits, name) < self.interval:
+                raise _at(f"deadlines.{name}", "must be at least one interval, {}", self.interval)
+        holds = sum((step.hold for step in self.steps), timedelta())
+        if limits.total <= holds:
+            raise _at("deadlines.total", "must exceed the holds of all steps together, {}", holds)
+        known = sorted(self.metrics.buckets)
+        for bound in self.bounds_ms():
+            if bound not in known:
+                nearest = min(known, key=lambda one: abs(one - bound))
+                raise _at(
+                    "checks.latency",
+                    f"{bound:g}ms is no bucket bound of the mesh's histograms, the nearest is {nearest:g}ms; a share "
+                    "of slower requests is exact only at a bound (metrics.buckets lists them)",
+                )
+        return self
+
+    def bounds_ms(self) -> tuple[float, ...]:
+        """The latency bounds that are judged, ascending, in milliseconds: exact keys of histogram buckets."""
+        latency = self.checks.latency
+        chosen = {objective.bound for objective in latency.objectives} | set(latency.compare)
+        return tuple(sorted(bound / timedelta(milliseconds=1) for bound in chosen))
+
+    def deployment_of(self, service: str, version: str) -> str:
+        """Name of the Deployment that runs this version."""
+        return self.deployment.replace("{service}", service).replace("{version}", version)
+
+
+class PolicyMetadata(Model):
+    """Which service the policy is for: the name is the service's, in its own namespace."""
+
+    name: Label
+    namespace: Label
+
+
+class ServicePolicy(Model):
+    """The whole document of `kind: ServicePolicy`."""
+
+    api_version: Literal["rollout.dev/v1alpha1"]
+    kind: Literal["ServicePolicy"]
+    metadata: PolicyMetadata
+    spec: PolicySpec = Field(default_factory=PolicySpec)
