@@ -1,0 +1,141 @@
+"""The Release objects in a Kubernetes API: implements `ports.Releases`.
+
+Belongs here: which request reads or writes what, and which failure of it means what. Does not belong here: the form of
+the objects (`release_object.py`), HTTP (`cluster.py`).
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from rollout.adapters.cluster import Cluster, Expired, JsonObject
+from rollout.adapters.release_object import (
+    is_name,
+    new_object,
+    oldest_first,
+    read_release,
+    spec_change,
+    status_object,
+)
+from rollout.core.release import API_VERSION, Release, ReleaseSpec, Status
+from rollout.ports import NotFound, Outage, Refused
+
+_WATCH_SECONDS = 60.0
+"""Short, because a connection that died without a word is only noticed when a watch should have ended."""
+_TOO_SHORT = 0.5
+_MOST_SHORT = 5
+
+Known = dict[tuple[str, str], tuple[str, int]]
+"""(namespace, name) -> (uid, generation) as last yielded."""
+
+
+class ClusterReleases:
+    """Releases as custom resources.
+
+    Args:
+        cluster: where they are; stays open.
+        watch_seconds: how long the server keeps one watch request; the watch itself goes on with the next.
+    """
+
+    def __init__(self, cluster: Cluster, *, watch_seconds: float = _WATCH_SECONDS) -> None:
+        self._cluster = cluster
+        self._watch_seconds = watch_seconds
+
+    async def get(self, namespace: str, name: str) -> Release | None:
+        """The release as the API server holds it now; None if there is none."""
+        if not is_name(namespace) or not is_name(name):
+            return None
+        try:
+            return read_release(await self._cluster.get(_path(namespace, name)))
+        except NotFound:
+            return None
+
+    async def list(self, namespace: str | None, service: str | None = None) -> Sequence[Release]:
+        """All releases, oldest first. Told apart by their spec, not by the label, which one made by hand lacks."""
+        found = [read_release(obj) for obj in await self._cluster.list(_path(namespace))]
+        return oldest_first(one for one in found if service in {None, one.spec.service})
+
+    async def create(self, namespace: str, name: str, spec: ReleaseSpec, key_hash: str = "") -> Release:
+        """Make a new one. Raises Conflict if the name is taken, Refused if the server does not accept it."""
+        try:
+            return read_release(
+                await self._cluster.create(_path(namespace), new_object(namespace, name, spec, key_hash))
+            )
+        except NotFound as error:
+            raise Refused(f"there is no namespace {namespace}") from error
+
+    async def wish(self, release: Release, spec: ReleaseSpec) -> Release:
+        """Replace the wishes by a merge patch of what changed; all else in the object stays as it is.
+
+        Raises Conflict if the release changed since it was read, NotFound if it is gone, Refused if not accepted.
+        """
+        return read_release(await self._cluster.merge(_path(*release.key), spec_change(release, spec)))
+
+    async def save(self, release: Release, status: Status) -> Release:
+        """Replace the whole status by a PUT to `/status`.
+
+        A PUT, because its 409 means a stale revision and nothing else, while a JSON patch whose `test` fails is
+        answered with the same 422 as an invalid status; because it works whether there is a status already or not; and
+        because a client may repeat it by itself when a kept-alive connection turns out dead: the repetition of a write
+        that did happen ends in Conflict, and the next cycle reads what was written.
+
+        Raises Conflict if the release changed since it was read, NotFound if it is gone, Refused if not accepted.
+        """
+        path = f"{_path(*release.key)}/status"
+        return read_release(await self._cluster.replace(path, status_object(release, status)))
+
+    async def watch(self, namespace: str | None) -> AsyncGenerator[Release, None]:
+        """Releases that are new or whose generation changed, beginning with all there are; status changes wake nobody.
+
+        Lists again by itself when the server has forgotten where we were. Ends by raising Outage, after which the
+        caller begins anew; nothing is missed by that, only told again. Leave it with `contextlib.aclosing`.
+        """
+        known: Known = {}
+        revision = ""
+        short = 0
+        loop = asyncio.get_running_loop()
+        while True:
+            if not revision:
+                listing = await self._cluster.listing(_path(namespace))
+                revision = listing.revision
+                present = {_key(obj): obj for obj in listing.items}
+                for gone in known.keys() - present.keys():
+                    del known[gone]
+                for obj in present.values():
+                    if _is_news(known, obj):
+                        yield read_release(obj)
+            began = loop.time()
+            changes = self._cluster.watch(_path(namespace), resource_version=revision, timeout_s=self._watch_seconds)
+            try:
+                async with aclosing(changes):
+                    async for kind, obj in changes:
+                        revision = obj["metadata"]["resourceVersion"]
+                        short = 0
+                        if kind == "DELETED":
+                            known.pop(_key(obj), None)
+                        elif kind != "BOOKMARK" and _is_news(known, obj):
+                            yield read_release(obj)
+            except Expired:
+                revision = ""
+            # A server that ends every watch at once would otherwise be asked thousands of times a second.
+            short = short + 1 if loop.time() - began < _TOO_SHORT else 0
+            if short >= _MOST_SHORT:
+                raise Outage(f"GET {_path(namespace)}: the server ends every watch at once")
+
+
+def _path(namespace: str | None, name: str = "") -> str:
+    where = f"/namespaces/{namespace}" if namespace is not None else ""
+    return f"/apis/{API_VERSION}{where}/releases" + (f"/{name}" if name else "")
+
+
+def _key(obj: JsonObject) -> tuple[str, str]:
+    return obj["metadata"]["namespace"], obj["metadata"]["name"]
+
+
+def _is_news(known: Known, obj: JsonObject) -> bool:
+    """Whether the spec of this very object was not told yet; from now on it was."""
+    now = (obj["metadata"]["uid"], obj["metadata"]["generation"])
+    if known.get(_key(obj)) == now:
+        return False
+    known[_key(obj)] = now
+    return True
