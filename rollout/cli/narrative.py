@@ -1,0 +1,161 @@
+"""A release in sentences: what changed between two looks at it, where it stands, how it ended. Pure."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from rollout.core.judge import Verdict
+from rollout.core.policy import PolicySpec
+from rollout.core.quantities import format_duration
+from rollout.core.release import Phase, Reason, Release, Status, StepRecord
+
+_TOLD_OTHERWISE = frozenset({"", Reason.HOLDING.value, Reason.SHIFTING.value})
+"""Reasons for which a step, a verdict or an end has its own line."""
+_DOUBTFUL = frozenset({"suspect", "above-limit", "no-bucket"})
+"""Unknown for a better reason than that it is early."""
+
+
+def changes(before: Release | None, now: Release) -> Iterator[str]:
+    """What happened between two looks at a release, oldest first, one line each; `before` is None at the first."""
+    was, status = before.status if before is not None else Status(), now.status
+    if status.stable is not None and was.stable is None and status.policy is not None:
+        yield f"started: {status.stable} holds the traffic, {now.spec.version} gets {_weights(status.policy)}"
+    yield from _wishes(before, now)
+    yield from _steps(was, status, now.spec.version)
+    yield from _verdicts(was, status)
+    if status.blind_since is not None and was.blind_since is None:
+        yield "no usable metrics: nothing advances until Prometheus answers"
+    if status.blind_since is None and was.blind_since is not None and not status.phase.terminal:
+        yield "metrics are usable again"
+    if status.drift is not None and status.drift != was.drift:
+        yield (
+            f"somebody set the route to {status.drift.percent} % by hand: it is respected, nothing advances; "
+            f"`rollout resume {now.name}` takes it back"
+        )
+    if status.cause is not None and was.cause is None and not status.phase.terminal:
+        yield f"all traffic goes back to {status.stable or 'stable'}: {status.cause.message}"
+    if status.phase.terminal:
+        if not was.phase.terminal:
+            yield sentence(now)
+    elif _stands_elsewhere(was, status):
+        yield standing(status)
+
+
+def _wishes(before: Release | None, now: Release) -> Iterator[str]:
+    for word in ("pause", "resume", "promote", "abort"):
+        wish = getattr(now.spec, word)
+        if wish is not None and (before is None or getattr(before.spec, word) != wish):
+            yield f"{word} asked for by {wish.by or 'somebody'}" + (f": {wish.reason}" if wish.reason else "")
+
+
+def _steps(was: Status, status: Status, version: str) -> Iterator[str]:
+    for index, record in enumerate(status.steps):
+        earlier = was.steps[index] if index < len(was.steps) else None
+        if earlier is None:
+            yield f"{step_of(status, index)}: {record.weight} % to {version}{_hold(status.policy, index)}"
+        if record.until is not None and (earlier is None or earlier.until is None):
+            cut_short = status.cause is not None and index == len(status.steps) - 1
+            yield f"{step_of(status, index)} {'cut short' if cut_short else 'passed'}: {requests_of(record)}"
+
+
+def _verdicts(was: Status, status: Status) -> Iterator[str]:
+    earlier = {verdict.check: verdict for verdict in was.verdicts}
+    for verdict in status.verdicts:
+        if _mood(verdict) != _mood(earlier.get(verdict.check)):
+            if verdict.outcome == "fail":
+                yield f"check failed: {verdict.message}"
+            elif _mood(verdict) == "doubtful":
+                yield f"check uncertain: {verdict.message}"
+            elif _mood(earlier.get(verdict.check)) == "doubtful":
+                yield f"check fine again: {verdict.message}"
+    if _all_pass(status) and not _all_pass(was):
+        yield f"every check passes ({len(status.verdicts)})"
+
+
+def _mood(verdict: Verdict | None) -> str:
+    if verdict is not None and verdict.outcome == "fail":
+        return "failed"
+    return "doubtful" if verdict is not None and verdict.reason in _DOUBTFUL else "fine"
+
+
+def _all_pass(status: Status) -> bool:
+    return bool(status.verdicts) and all(verdict.outcome == "pass" for verdict in status.verdicts)
+
+
+def _stands_elsewhere(was: Status, status: Status) -> bool:
+    if status.reason in _TOLD_OTHERWISE or (status.cause is not None and status.reason == status.cause.reason):
+        return False
+    # While pods come up the message is the news; while checks are counted it changes after every scrape.
+    told = (status.phase, status.reason, status.message if status.phase is Phase.PREPARING else "")
+    return told != (was.phase, was.reason, was.message if was.phase is Phase.PREPARING else "")
+
+
+def standing(status: Status) -> str:
+    """Where a release stands, in one line."""
+    if status.observed_generation == 0:
+        return "no controller has taken it up yet"
+    reason = f" ({status.reason})" if status.reason else ""
+    return f"{status.phase.value}{reason}" + (f": {status.message}" if status.message else "")
+
+
+def sentence(release: Release) -> str:
+    """How a release ended, in one sentence; where it stands if it has not."""
+    status, version, service = release.status, release.spec.version, release.spec.service
+    cause = status.cause.message if status.cause is not None else status.message or release.problem
+    back = f"; {status.stable} holds all traffic of {service}" if status.stable is not None else ""
+    took = duration_of(release)
+    match status.phase:
+        case Phase.PROMOTED:
+            after = f", after {format_duration(took)}" if took is not None else ""
+            return f"promoted: {version} holds all traffic of {service}{after}"
+        case Phase.ROLLED_BACK:
+            return f"rolled back: {cause}{back}"
+        case Phase.ABORTED:
+            return (f"aborted {cause}" if cause.startswith("by ") else f"aborted: {cause}") + back
+        case Phase.FAILED:
+            gone = status.cause is not None and status.cause.reason is Reason.ROUTE_GONE
+            return f"failed: {cause}" + ("" if gone else back)
+        case _:
+            return standing(status)
+
+
+def waits_for(release: Release, now: datetime) -> str:
+    """What has to happen before a release under way goes on."""
+    status = release.status
+    if status.reason != Reason.HOLDING or status.policy is None or status.step is None or status.confirmed is None:
+        return standing(status)
+    left = status.confirmed.at + status.policy.steps[status.step].hold - now
+    if left > timedelta(0):
+        return f"the end of the hold at {status.policy.steps[status.step].weight} %, in {format_duration(_whole(left))}"
+    return "the next scrape"
+
+
+def duration_of(release: Release) -> timedelta | None:
+    """How long a finished release took, in whole seconds; None before its end, or where it never began."""
+    status = release.status
+    if status.started_at is None or status.finished_at is None:
+        return None
+    return _whole(status.finished_at - status.started_at)
+
+
+def requests_of(record: StepRecord) -> str:
+    """What the canary served in a step."""
+    return f"{record.canary_requests:,} requests, {record.canary_errors:,} failed"
+
+
+def step_of(status: Status, index: int) -> str:
+    """`step 2 of 4`, counted as people do."""
+    return f"step {index + 1}" + (f" of {len(status.policy.steps)}" if status.policy is not None else "")
+
+
+def _hold(policy: PolicySpec | None, index: int) -> str:
+    if policy is None or index >= len(policy.steps):
+        return ""
+    return f", watched for {format_duration(policy.steps[index].hold)}"
+
+
+def _weights(policy: PolicySpec) -> str:
+    return "/".join(str(step.weight) for step in policy.steps) + " %"
+
+
+def _whole(span: timedelta) -> timedelta:
+    return timedelta(seconds=round(span.total_seconds()))

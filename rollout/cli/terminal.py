@@ -1,0 +1,55 @@
+"""What goes to a terminal: text that cannot steer it, complaints on stderr, aligned columns, weight bars."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+
+from rollout.cli.exits import ExitCode, Stop
+
+
+def printable(text: str) -> str:
+    """`text` on one line, without control, format (bidi) or unpaired characters: a blank stands for each."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+def say(text: str) -> None:
+    """One line on stdout, at once: a pipe reads it while we go on."""
+    emit(printable(text))
+
+
+def emit(text: str) -> None:
+    """Text on stdout as it is: JSON and YAML, which are ASCII. Stop(OK) if its reader has seen enough (`| head`)."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Python would flush once more at exit, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise Stop(ExitCode.OK) from None
+
+
+def remark(text: str) -> None:
+    """One line on stderr, at once. If nobody reads it, we go on: a release is not aborted for want of a listener."""
+    with contextlib.suppress(BrokenPipeError):
+        print(printable(text), file=sys.stderr, flush=True)
+
+
+def complain(text: str) -> None:
+    """An error for the user, on stderr; further lines of `text` are what to do next."""
+    for line in text.splitlines():
+        remark(f"rollout: {line}")
+
+
+def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Left-aligned columns, three blanks apart, as kubectl prints them."""
+    cells = [[printable(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    return ["   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+
+
+def bar(percent: int, width: int = 20) -> str:
+    """The canary's share as a bar; any share above 0 shows, any below 100 leaves room."""
+    full = round(width * percent / 100)
+    if 0 < percent < 100:
+        full = min(max(full, 1), width - 1)
+    return "█" * full + "░" * (width - full)

@@ -1,0 +1,146 @@
+"""Releases as tables for people and as objects for scripts. Pure: release in, text out."""
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from io import StringIO
+from typing import Any
+
+from rollout.cli.choices import Output
+from rollout.cli.exits import outcome_of
+from rollout.cli.narrative import duration_of, requests_of, sentence, waits_for
+from rollout.cli.terminal import bar, columns
+from rollout.core.quantities import format_duration, format_instant
+from rollout.core.release import Release, StepRecord
+
+_AGE_UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
+
+
+def document(release: Release) -> dict[str, Any]:
+    """The object that scripts read: `spec` and `status` as they are stored, beside what names the release.
+
+    `exitCode` is what `rollout wait` exits with; absent while the release is under way.
+    """
+    found: dict[str, Any] = {"id": release.name, "namespace": release.namespace}
+    if release.created_at is not None:
+        found["createdAt"] = format_instant(release.created_at)
+    if release.problem:
+        found["problem"] = release.problem
+    found["summary"] = sentence(release)
+    if release.status.phase.terminal:
+        found["exitCode"] = int(outcome_of(release))
+    return {**found, "spec": release.spec.wire(), "status": release.status.wire()}
+
+
+def encoded(value: Any, output: Output) -> str:
+    """JSON or YAML in ASCII: whatever control or bidi characters user text holds are escaped."""
+    if output is Output.JSON:
+        return json.dumps(value, indent=2)
+    from ruamel.yaml import YAML
+
+    yaml, text = YAML(typ="safe", pure=True), StringIO()
+    yaml.default_flow_style = False
+    yaml.allow_unicode = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # ruamel annotates it as None
+    yaml.dump(value, text)
+    return text.getvalue().rstrip("\n")
+
+
+def overview(releases: Iterable[Release], now: datetime, *, namespaces: bool) -> list[str]:
+    """One row per release: where each stands."""
+    head = ["SERVICE", "ID", "VERSION", "PHASE", "WEIGHT", "STEP", "REASON", "AGE"]
+    rows = []
+    for release in releases:
+        status = release.status
+        row = [
+            release.spec.service,
+            release.name,
+            release.spec.version,
+            status.phase.value,
+            f"{status.weight}%",
+            step_of(release),
+            status.reason or "-",
+            age_of(release, now),
+        ]
+        rows.append([release.namespace, *row] if namespaces else row)
+    return columns(["NAMESPACE", *head] if namespaces else head, rows)
+
+
+def portrait(release: Release, now: datetime) -> list[str]:
+    """One release in full: the split, the steps, the checks, what it waits for."""
+    status, spec = release.status, release.spec
+    facts = [
+        ("release", f"{release.name} in {release.namespace}"),
+        ("version", f"{spec.version} of {spec.service}" + (f", against {status.stable}" if status.stable else "")),
+        ("asked for", _asked(release)),
+        ("phase", status.phase.value + (f" ({status.reason})" if status.reason else "")),
+        ("traffic", f"{bar(status.weight)} {status.weight} % to {spec.version}"),
+        ("outcome", sentence(release)) if status.phase.terminal else ("waits for", waits_for(release, now)),
+    ]
+    lines = columns(["", ""], facts)[1:]
+    if status.steps:
+        rows = [[f"{one.weight}%", _since(one, status.finished_at or now), requests_of(one)] for one in status.steps]
+        lines += ["", *columns(["STEP", "LASTED", "CANARY"], rows)]
+    if status.verdicts:
+        checks = [[one.check, one.outcome, one.reason or "-", one.message] for one in status.verdicts]
+        lines += ["", *columns(["CHECK", "VERDICT", "REASON", "MESSAGE"], checks)]
+    return lines
+
+
+def chronicle(releases: Iterable[Release]) -> list[str]:
+    """One row per release: how each went."""
+    rows = []
+    for release in releases:
+        status = release.status
+        took = duration_of(release)
+        rows.append(
+            [
+                release.name,
+                release.spec.version,
+                status.phase.value,
+                status.reason or "-",
+                format_instant(status.started_at)[:19] + "Z" if status.started_at else "-",
+                format_duration(took) if took is not None else "-",
+                str(sum(step.canary_requests for step in status.steps)),
+                str(sum(step.canary_errors for step in status.steps)),
+            ]
+        )
+    return columns(["ID", "VERSION", "OUTCOME", "REASON", "STARTED", "DURATION", "REQUESTS", "ERRORS"], rows)
+
+
+def newest_of_each(releases: Sequence[Release]) -> list[Release]:
+    """Of each service the newest release, one that is under way before all others. `releases` are oldest first."""
+    chosen: dict[tuple[str, str], Release] = {}
+    for release in releases:
+        service = release.namespace, release.spec.service
+        present = chosen.get(service)
+        if present is None or present.status.phase.terminal or not release.status.phase.terminal:
+            chosen[service] = release
+    return [chosen[service] for service in sorted(chosen)]
+
+
+def age_of(release: Release, now: datetime) -> str:
+    """How long ago it was created, in its largest unit, as kubectl prints it."""
+    if release.created_at is None:
+        return "-"
+    seconds = max(0, int((now - release.created_at) / timedelta(seconds=1)))
+    return next((f"{seconds // size}{unit}" for unit, size in _AGE_UNITS if seconds >= size), "0s")
+
+
+def step_of(release: Release) -> str:
+    """`2/4`, or `-` before the first step."""
+    status = release.status
+    if status.step is None:
+        return "-"
+    return f"{status.step + 1}/{len(status.policy.steps)}" if status.policy is not None else str(status.step + 1)
+
+
+def _since(record: StepRecord, now: datetime) -> str:
+    return format_duration(timedelta(seconds=max(0, round(((record.until or now) - record.since).total_seconds()))))
+
+
+def _asked(release: Release) -> str:
+    source = release.spec.source
+    when = format_instant(release.created_at)[:19] + "Z" if release.created_at else "at an unknown time"
+    by = f" by {source.actor}" if source.actor else ""
+    return when + by + (f": {source.reason}" if source.reason else "") + (f" {source.url}" if source.url else "")

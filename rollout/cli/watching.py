@@ -1,0 +1,123 @@
+"""`rollout status --watch`: a live table on a terminal, one line per event everywhere else."""
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import datetime
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from rollout.cli.choices import Output
+from rollout.cli.narrative import changes, sentence, waits_for
+from rollout.cli.session import Access
+from rollout.cli.terminal import bar, emit, printable, remark, say
+from rollout.cli.views import age_of, document, encoded, step_of
+from rollout.core.release import Release
+from rollout.ports import Outage, Refused
+
+Look = Callable[[], Awaitable[Sequence[Release]]]
+Show = Callable[[Sequence[Release]], None]
+
+
+async def watch(access: Access, look: Look, output: Output, *, to_the_end: bool) -> None:
+    """Show what `look` finds, again and again; with `to_the_end` until all of it has ended, else until interrupted."""
+    pace, outage = access.surroundings.pace, False
+    with _screen(access, output) as show:
+        while True:
+            try:
+                async with asyncio.timeout(pace.answer):
+                    releases = await look()
+            except (Outage, TimeoutError) as error:
+                if isinstance(error, Refused):
+                    raise
+                if not outage:
+                    remark(f"the Kubernetes API does not answer, still trying: {str(error) or 'no answer in time'}")
+                outage = True
+            else:
+                outage = False
+                show(releases)
+                if to_the_end and all(release.status.phase.terminal for release in releases):
+                    return
+            await asyncio.sleep(pace.poll)
+
+
+@contextlib.contextmanager
+def _screen(access: Access, output: Output) -> Iterator[Show]:
+    if output is not Output.TABLE:
+        yield _changed_objects(output)
+    elif sys.stdout.isatty():
+        console = Console()
+        with Live(console=console, auto_refresh=False) as live:
+            yield lambda releases: live.update(live_table(releases, access.clock.now()), refresh=True)
+    else:
+        yield _event_lines(access)
+
+
+def _changed_objects(output: Output) -> Show:
+    """One JSON line, or one YAML document, per change of a release."""
+    seen: dict[tuple[str, str], Release] = {}
+
+    def show(releases: Sequence[Release]) -> None:
+        for release in releases:
+            if seen.get(release.key) != release:
+                seen[release.key] = release
+                found = document(release)
+                if output is Output.JSON:
+                    emit(json.dumps(found))
+                else:
+                    emit(f"---\n{encoded(found, output)}")
+
+    return show
+
+
+def _event_lines(access: Access) -> Show:
+    seen: dict[tuple[str, str], Release] = {}
+
+    def show(releases: Sequence[Release]) -> None:
+        now = f"{access.clock.now():%H:%M:%SZ}"
+        for release in releases:
+            for line in changes(seen.get(release.key), release):
+                say(f"{now} {release.name} {line}")
+            seen[release.key] = release
+
+    return show
+
+
+def live_table(releases: Sequence[Release], now: datetime) -> Table:
+    """What is on the terminal while a release goes on: a bar for the canary's share, and why it is where it is."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for head in ("SERVICE", "VERSION", "PHASE", "TRAFFIC", "STEP", "REQUESTS", "FAILED", "AGE", ""):
+        table.add_column(head, no_wrap=head != "", justify="right" if head in {"REQUESTS", "FAILED"} else "left")
+    for release in releases:
+        status, color = release.status, _color_of(release)
+        table.add_row(
+            _plain(release.spec.service),
+            _plain(release.spec.version),
+            Text(status.phase.value, style=color),
+            Text(f"{bar(status.weight)} {status.weight:3} %", style=color),
+            step_of(release),
+            f"{sum(step.canary_requests for step in status.steps):,}",
+            f"{sum(step.canary_errors for step in status.steps):,}",
+            age_of(release, now),
+            _plain(sentence(release) if status.phase.terminal else waits_for(release, now)),
+        )
+    return table
+
+
+def _plain(text: str) -> Text:
+    """User text is never markup."""
+    return Text(printable(text))
+
+
+def _color_of(release: Release) -> str:
+    status = release.status
+    if status.phase.value == "Promoted":
+        return "green"
+    if status.cause is not None:
+        return "red"
+    return "yellow" if status.paused or status.drift is not None or status.blind_since is not None else "cyan"

@@ -1,0 +1,142 @@
+"""The command line in this process, on releases in memory: what a user types in, what a user sees out."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from rollout import assembly
+from rollout.cli.main import run
+from rollout.cli.session import Pace, Surroundings
+from rollout.core.policy import ServicePolicy
+from rollout.core.release import Release, Status
+from rollout.ports import Refused
+from rollout.settings import Settings
+from tests.fakes.releases import FakeReleases
+from tests.given import NOW
+
+QUICK = Pace(poll=0.005, answer=0.5, unclaimed=0.05)
+MISSING = "/nonexistent"
+Act = Callable[["Cluster"], None]
+
+
+@dataclass
+class Clock:
+    """Stands still unless a test moves it."""
+
+    at: datetime = NOW
+
+    def now(self) -> datetime:
+        return self.at
+
+
+class Cluster(FakeReleases):
+    """Releases in memory, and a controller that plays one act per look at a release."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.acts: list[Act] = []
+        self.refusal: Exception | None = None
+
+    async def get(self, namespace: str, name: str) -> Release | None:
+        found = await super().get(namespace, name)
+        if found is not None and self.acts:
+            self.acts.pop(0)(self)
+            return await super().get(namespace, name)
+        return found
+
+    def _answer(self) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        super()._answer()
+
+    def set_status(self, name: str, status: Status) -> None:
+        """What the controller of a real cluster would have saved."""
+        self.edit("shop", name, lambda obj: obj.update(status=status.wire()))
+
+    def only(self) -> Release:
+        """The one release there is."""
+        [found] = asyncio.run(self.list(None))
+        return found
+
+
+@dataclass
+class Connection:
+    releases: Cluster
+    clock: Clock
+    namespace: str = "shop"
+
+
+@dataclass
+class Assembly:
+    """Stands where `rollout.assembly` does: no Kubernetes, but the real reader of policies."""
+
+    cluster_of: dict[str | None, Cluster]
+    clock: Clock
+    served: list[Settings] = field(default_factory=list)
+
+    @contextlib.asynccontextmanager
+    async def cluster(self, kubeconfig: Path | None, context: str | None) -> AsyncIterator[Connection]:
+        if str(kubeconfig) == MISSING:
+            raise Refused(f"there is no kubeconfig file {kubeconfig}")
+        yield Connection(self.cluster_of[context], self.clock)
+
+    def read_policies(self, paths: Sequence[Path]) -> tuple[tuple[tuple[Path, ServicePolicy], ...], tuple[str, ...]]:
+        return assembly.read_policies(paths)
+
+    def serve(self, settings: Settings) -> int:
+        self.served.append(settings)
+        return 0
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Terminal:
+    """Types commands."""
+
+    def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
+        self._capture = capture
+        self.clock = Clock()
+        self.cluster = Cluster(self.clock)
+        self.elsewhere = Cluster(self.clock)
+        self.assembly = Assembly({None: self.cluster, "other": self.elsewhere}, self.clock)
+        self.environ: dict[str, str] = {"GITHUB_ACTOR": "ann"}
+
+    def __call__(self, *arguments: str) -> Ran:
+        self._capture.readouterr()
+        code = run(arguments, Surroundings(assembly=lambda: self.assembly, environ=self.environ, pace=QUICK))
+        out, err = self._capture.readouterr()
+        return Ran(code, out, err)
+
+    def given(self, release: Release) -> Release:
+        """Have this release on the cluster, status and all; its creation time is the clock's."""
+
+        async def put() -> Release:
+            made = await self.cluster.create(release.namespace, release.name, release.spec)
+            return await self.cluster.save(made, release.status)
+
+        return asyncio.run(put())
+
+    def now(self, verb: Awaitable[object]) -> None:
+        """Run a port's method from a test that is not asynchronous itself."""
+
+        async def once() -> None:
+            await verb
+
+        asyncio.run(once())
+
+
+@pytest.fixture
+def rollout(capsys: pytest.CaptureFixture[str]) -> Terminal:
+    return Terminal(capsys)

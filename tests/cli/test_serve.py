@@ -1,0 +1,32 @@
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Terminal
+
+
+def test_flags_become_settings(rollout: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "config").touch()
+    arguments = ["--prometheus", "http://p:1", "--policies", str(tmp_path), "--listen", "", "--log-format", "json"]
+    ran = rollout("--kubeconfig", str(tmp_path / "config"), "serve", *arguments, "-n", "shop", "-n", "pay")
+    [settings] = rollout.assembly.served
+    assert ran.code == 0
+    assert settings.kubeconfig == tmp_path / "config"
+    assert settings.prometheus == "http://p:1"
+    assert settings.policies == tmp_path
+    assert settings.namespaces == ("shop", "pay")
+    assert (settings.listen, settings.log_format) == ("", "json")
+
+
+def test_without_a_namespace_all_are_watched_and_a_global_one_counts(rollout: Terminal) -> None:
+    rollout("serve")
+    rollout("-n", "shop", "serve")
+    assert [settings.namespaces for settings in rollout.assembly.served] == [(), ("shop",)]
+
+
+def test_variables_stand_in_for_flags(rollout: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROLLOUT_LISTEN", ":8080")
+    monkeypatch.setenv("ROLLOUT_POLICIES", "/policies")
+    rollout("serve")
+    [settings] = rollout.assembly.served
+    assert (settings.listen, settings.policies) == (":8080", Path("/policies"))

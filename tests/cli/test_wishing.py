@@ -1,0 +1,62 @@
+"""`pause`, `resume`, `promote`, `abort`: wishes on the release, by its id or by its service."""
+
+import pytest
+
+from rollout.core.release import Phase
+from tests.cli.conftest import Terminal
+from tests.given import NAME, release, wish
+
+WORDS = ["pause", "promote", "abort"]
+
+
+@pytest.mark.parametrize("subject", [NAME, "checkout"])
+@pytest.mark.parametrize("word", WORDS)
+def test_a_wish_is_written_with_who_and_why(rollout: Terminal, word: str, subject: str) -> None:
+    rollout.given(release())
+    ran = rollout(word, subject, "--reason", "lunch")
+    written = getattr(rollout.cluster.only().spec, word)
+    assert ran.code == 0
+    assert NAME in ran.out
+    assert (written.by, written.reason) == ("github:ann", "lunch")
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_asking_twice_is_asking_once(rollout: Terminal, word: str) -> None:
+    rollout.given(release())
+    rollout(word, NAME)
+    before = rollout.cluster.only()
+    assert rollout(word, NAME).code == 0
+    assert rollout.cluster.only() == before
+
+
+def test_resume_ends_a_pause(rollout: Terminal) -> None:
+    rollout.given(release(wishes={"pause": wish()}))
+    assert rollout("resume", "checkout").code == 0
+    assert rollout.cluster.only().spec.pause is None
+
+
+def test_promote_skips_the_current_step_only(rollout: Terminal) -> None:
+    rollout.given(release(step=1))
+    rollout("promote", NAME)
+    written = rollout.cluster.only().spec.promote
+    assert written is not None
+    assert written.step == 1
+
+
+def test_there_is_no_hold_to_skip_while_pods_come_up(rollout: Terminal) -> None:
+    rollout.given(release(Phase.PREPARING))
+    assert rollout("promote", NAME).code == 22
+
+
+@pytest.mark.parametrize("word", [*WORDS, "resume"])
+def test_a_release_that_is_over_takes_no_wish(rollout: Terminal, word: str) -> None:
+    rollout.given(release(Phase.PROMOTED))
+    ran = rollout(word, NAME)
+    assert ran.code == 22
+    assert "Promoted" in ran.err
+
+
+def test_a_service_means_its_release_under_way(rollout: Terminal) -> None:
+    rollout.given(release())
+    rollout.given(release(Phase.FAILED).model_copy(update={"name": "checkout-v3"}))
+    assert NAME in rollout("abort", "checkout").out
