@@ -1,0 +1,183 @@
+"""What wakes the reconciler: watches, requeues and the clock, through one queue that holds each key once.
+
+An event wakes a key and carries no meaning. The scheduler keeps no state: its jobs only wake keys, and everything it
+forgets is found again in the Release and the VirtualService.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime, timedelta
+
+import structlog
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from rollout import telemetry
+from rollout.ports import Clock, Outage, Releases
+from rollout.reconciler import AFTER_AN_OUTAGE, Key, Reconciler
+
+RESYNC = timedelta(minutes=5)
+"""How often all unfinished releases are woken, in case a watch lost an event unnoticed."""
+RELOAD = timedelta(seconds=2)
+"""How often the policy files are looked at."""
+PATIENCE = timedelta(seconds=30)
+"""For how long the Kubernetes API may fail before we are not ready any more."""
+LONGEST_BACKOFF_S = 30.0
+
+
+class WakeQueue:
+    """Keys to reconcile. A key is held once, and is never given out while it is being worked on."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Key, None] = {}
+        self._working: set[Key] = set()
+        self._woken_meanwhile: set[Key] = set()
+        self._changed = asyncio.Condition()
+
+    async def wake(self, key: Key) -> None:
+        """Have `key` reconciled soon; if it is just being reconciled, once more after that."""
+        async with self._changed:
+            if key in self._working:
+                self._woken_meanwhile.add(key)
+            else:
+                self._waiting[key] = None
+                self._changed.notify()
+
+    @contextlib.asynccontextmanager
+    async def next(self) -> AsyncIterator[Key]:
+        """The key that waited longest; it is ours until the block ends."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._waiting)
+            key = next(iter(self._waiting))
+            del self._waiting[key]
+            self._working.add(key)
+        try:
+            yield key
+        finally:
+            self._working.discard(key)
+            if key in self._woken_meanwhile:
+                self._woken_meanwhile.discard(key)
+                await self.wake(key)
+
+
+class Controller:
+    """Runs until it is cancelled; then it stops waking, lets no write half done, and leaves the weights as they are."""
+
+    def __init__(
+        self,
+        releases: Releases,
+        reconciler: Reconciler,
+        clock: Clock,
+        *,
+        namespaces: Sequence[str],
+        workers: int,
+        reload: Callable[[], None],
+    ) -> None:
+        self._releases = releases
+        self._reconciler = reconciler
+        self._clock = clock
+        self._namespaces: tuple[str | None, ...] = tuple(namespaces) or (None,)
+        self._workers = workers
+        self._reload = reload
+        self._queue = WakeQueue()
+        self._failures: dict[Key, int] = {}
+        self._failing_since: datetime | None = None
+        self._log = structlog.stdlib.get_logger("rollout")
+        # Nothing is too late to be looked at again, several missed looks are one look.
+        self._scheduler = AsyncIOScheduler(
+            timezone="UTC", job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
+        )
+
+    def is_ready(self) -> bool:
+        """Whether the Kubernetes API answers; an idle controller asks little and is ready all the same."""
+        since = self._failing_since
+        return since is None or self._clock.now() - since < PATIENCE
+
+    async def run(self) -> None:
+        """Watch and reconcile until cancelled."""
+        self._scheduler.add_job(self._reload, "interval", seconds=RELOAD.total_seconds(), id="reload")
+        self._scheduler.add_job(self._resync, "interval", seconds=RESYNC.total_seconds(), id="resync")
+        self._scheduler.start()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for namespace in self._namespaces:
+                    tasks.create_task(self._watch(namespace))
+                for _ in range(self._workers):
+                    tasks.create_task(self._work())
+        finally:
+            self._scheduler.shutdown(wait=False)
+
+    async def _watch(self, namespace: str | None) -> None:
+        """Wake every release that is new or was changed; begin again after each outage, with all there are."""
+        failures = 0
+        while True:
+            try:
+                async with contextlib.aclosing(self._releases.watch(namespace)) as releases:
+                    async for release in releases:
+                        self._api_answered()
+                        failures = 0
+                        self._reconciler.interrupt(release.key)
+                        await self._queue.wake(release.key)
+            except Outage as error:
+                failures += 1
+                self._api_failed(error)
+            await asyncio.sleep(min(LONGEST_BACKOFF_S, 0.2 * 2 ** min(failures, 8)))
+
+    async def _resync(self) -> None:
+        for namespace in self._namespaces:
+            try:
+                releases = await self._releases.list(namespace)
+            except Outage as error:
+                self._api_failed(error)
+                continue
+            self._api_answered()
+            for release in releases:
+                if not release.status.phase.terminal:
+                    await self._queue.wake(release.key)
+
+    async def _work(self) -> None:
+        while True:
+            async with self._queue.next() as key:
+                again = await self._cycle(key)
+            if again is not None and again <= timedelta(0):
+                await self._queue.wake(key)
+            elif again is not None:
+                self._wake_later(key, again)
+
+    async def _cycle(self, key: Key) -> timedelta | None:
+        """One reconcile, with what every kind of failure means for the next one."""
+        try:
+            with telemetry.RECONCILE.time():
+                again = await self._reconciler.reconcile(key)
+        except Outage as error:
+            self._api_failed(error)
+            telemetry.CYCLES_FAILED.labels("outage").inc()
+            return AFTER_AN_OUTAGE
+        except Exception:  # noqa: BLE001 - see below
+            # A defect in one release must not take the others down; it is loud, counted, and tried again.
+            telemetry.CYCLES_FAILED.labels("defect").inc()
+            self._log.exception("reconcile.failed", namespace=key[0], release=key[1])
+            failures = self._failures[key] = self._failures.get(key, 0) + 1
+            return timedelta(seconds=min(LONGEST_BACKOFF_S, 2.0 ** min(failures, 8)))
+        self._api_answered()
+        self._failures.pop(key, None)
+        return again
+
+    def _wake_later(self, key: Key, delay: timedelta) -> None:
+        """One pending job per release: the newest decision about when to look again replaces the older one."""
+        self._scheduler.add_job(
+            self._queue.wake,
+            "date",
+            run_date=self._clock.now() + delay,
+            args=(key,),
+            id="/".join(key),
+            replace_existing=True,
+        )
+
+    def _api_answered(self) -> None:
+        self._failing_since = None
+
+    def _api_failed(self, error: Outage) -> None:
+        if self._failing_since is None:
+            self._failing_since = self._clock.now()
+            self._log.warning("cluster.unavailable", error=str(error))

@@ -1,0 +1,302 @@
+"""What a release does next: one pure, total function, and the table of every change of phase it may make.
+
+Read `TRANSITIONS` first: the state diagram in ARCHITECTURE.md is generated from it, and `Turn.go` refuses any other
+change. `decide` looks at one release as saved, at the world as seen, and at the time it is told; it returns the status
+to save and what to do after that. It never looks, waits or writes; deciding again on its own result is harmless.
+"""
+
+from datetime import datetime, timedelta
+
+from rollout.core import analysis
+from rollout.core.ending import bring_back, put_away, route_is_gone
+from rollout.core.intents import AddSubset
+from rollout.core.orders import SOON, give_up, is_taken_over, locate, next_weight, roll_back
+from rollout.core.policy import PolicySpec
+from rollout.core.release import Cause, Phase, Reason, Release, StepRecord
+from rollout.core.route import Gone, Mesh, Problem, Route, Unavailable
+from rollout.core.standing import Standing
+from rollout.core.turn import TRANSITIONS, Decision, Seen, Turn
+from rollout.core.workload import Health
+
+__all__ = ["TRANSITIONS", "Decision", "Seen", "decide"]
+
+
+def decide(release: Release, seen: Seen, now: datetime) -> Decision:
+    """The next status of `release`, what to do once it is saved, and when to look again. Never raises."""
+    # Saved times have whole milliseconds: a decision must not depend on more than the next one will remember.
+    turn = Turn(release, seen, now.replace(microsecond=now.microsecond // 1000 * 1000))
+    turn.drop_announced()
+    phase = turn.status.phase
+    if phase.terminal:
+        return turn.done()
+    if phase is Phase.PENDING:
+        _begin(turn)
+        return turn.done()
+    policy, mesh = turn.status.policy, seen.mesh
+    assert policy is not None, "every phase after Pending has a frozen policy"
+    if isinstance(mesh, Gone):
+        route_is_gone(turn, mesh)
+    elif mesh is None or isinstance(mesh, Unavailable):
+        turn.wait(turn.status.reason, turn.status.message, timedelta(seconds=1))
+    else:
+        turn.put(weight=mesh.percent)
+        _act_on(turn, policy, mesh)
+    return turn.done()
+
+
+def _act_on(turn: Turn, policy: PolicySpec, mesh: Mesh) -> None:
+    """One cycle of a release that has begun, with the route in sight."""
+    if turn.status.phase is not Phase.ROLLING_BACK and is_taken_over(turn, mesh):
+        locate(turn, mesh)
+        return
+    if turn.status.phase is not Phase.ROLLING_BACK and (cause := _reason_to_stop(turn, policy)):
+        roll_back(turn, mesh, cause)
+        return
+    _note_pause(turn)
+    match turn.status.phase:
+        case Phase.PREPARING:
+            _prepare(turn, policy, mesh)
+        case Phase.SHIFTING:
+            _shift(turn, policy, mesh)
+        case Phase.ANALYSING:
+            _analyse(turn, policy, mesh)
+        case Phase.FINISHING:
+            _finish(turn, policy, mesh)
+        case _:
+            bring_back(turn, policy, mesh)
+
+
+def _begin(turn: Turn) -> None:
+    """Pending: refuse what cannot be released, claim the route for what can."""
+    release, seen = turn.release, turn.seen
+    if turn.status.sequence == 0:
+        source = release.spec.source
+        turn.tell("release.requested", actor=source.actor, reason=source.reason, url=source.url)
+    wish = release.spec.abort
+    mesh, policy = seen.mesh, seen.policy
+    if wish is not None:
+        turn.put(cause=Cause(kind="person", reason=Reason.ABORTED, message=_by(wish.by, wish.reason)))
+        turn.end(Phase.ABORTED)
+    elif release.problem:
+        turn.refuse(Reason.INVALID_SPEC, release.problem)
+    elif isinstance(policy, Problem):
+        turn.refuse(Reason.NO_POLICY, policy.message)
+    elif seen.rivals:
+        turn.refuse(Reason.BUSY, f"another release of {release.spec.service} is under way: {', '.join(seen.rivals)}")
+    elif isinstance(mesh, Gone):
+        turn.refuse(Reason.UNSUPPORTED_ROUTE, mesh.message)
+    elif policy is None or mesh is None or isinstance(mesh, Unavailable):
+        turn.wait("", mesh.message if isinstance(mesh, Unavailable) else "", timedelta(seconds=1))
+    elif mesh.problem is not None:
+        turn.refuse(Reason.UNSUPPORTED_ROUTE, f"{mesh.problem.message} ({mesh.problem.code})")
+    elif mesh.percent == 100 or mesh.stable == release.spec.version:
+        turn.refuse(Reason.ALREADY_STABLE, f"{release.spec.version} holds the traffic already")
+    elif mesh.percent > 0 or mesh.stable is None:
+        turn.refuse(
+            Reason.UNSUPPORTED_ROUTE,
+            f"the route already gives {mesh.percent} % to {release.spec.version}: put all traffic to one version first",
+        )
+    else:
+        turn.put(
+            service=release.spec.service,
+            version=release.spec.version,
+            stable=mesh.stable,
+            policy=policy,
+            order=Route(percent=0, epoch=mesh.epoch + 1),
+            started_at=turn.now,
+            added_destination=release.spec.version not in mesh.listed,
+        )
+        turn.go(Phase.PREPARING, Reason.WAITING_FOR_READY, "claiming the route")
+        turn.tell("release.started", stable=mesh.stable, steps="/".join(str(step.weight) for step in policy.steps))
+        turn.order(mesh)
+
+
+def _reason_to_stop(turn: Turn, policy: PolicySpec) -> Cause | None:
+    """What ends a release in any phase before it rolls back: a wish, a spoilt spec, its total deadline."""
+    release, status = turn.release, turn.status
+    if (wish := release.spec.abort) is not None:
+        turn.tell("release.abort_requested", actor=wish.by, reason=wish.reason)
+        return Cause(kind="person", reason=Reason.ABORTED, message=_by(wish.by, wish.reason))
+    if release.problem:
+        return Cause(kind="infrastructure", reason=Reason.INVALID_SPEC, message=release.problem)
+    if status.started_at is not None and turn.now - status.started_at > policy.deadlines.total:
+        return Cause(
+            kind="infrastructure", reason=Reason.DEADLINE, message="the release took longer than its total deadline"
+        )
+    return None
+
+
+def _prepare(turn: Turn, policy: PolicySpec, mesh: Mesh) -> None:
+    """Preparing: the claim is on the route, the pods are ready, metrics answer, the subset exists and has settled."""
+    where, confirmed = locate(turn, mesh), turn.status.confirmed
+    if where is not Standing.SEEN:
+        if where is Standing.PENDING and confirmed is None and turn.late(policy.deadlines.route):
+            give_up(turn, mesh, Reason.ROUTE_NOT_WRITABLE, "the route could not be claimed in time")
+        return
+    if confirmed is None or confirmed.route != turn.status.order:
+        turn.confirm()
+    if not (_is_ready(turn, policy, mesh) and _has_metrics(turn, policy, mesh) and _has_subset(turn, policy, mesh)):
+        return
+    prepared = turn.status.prepared_at
+    assert prepared is not None
+    if turn.now - prepared < policy.settle:
+        turn.wait(Reason.SETTLING, "proxies learn of the new subset", prepared + policy.settle - turn.now)
+    elif turn.release.spec.pause is not None:
+        turn.wait(Reason.PAUSED, "paused before the first step", policy.interval)
+    else:
+        analysis.note_what_was_lost_before(turn, policy)
+        next_weight(turn, policy, mesh, 0)
+
+
+def _is_ready(turn: Turn, policy: PolicySpec, mesh: Mesh) -> bool:
+    health = turn.seen.health
+    if isinstance(health, Health) and health.complete and health.ready > 0:
+        return True
+    message = f"{turn.deployment()}: {health.message if health is not None else 'not looked at yet'}"
+    if turn.late(policy.deadlines.ready):
+        give_up(turn, mesh, Reason.CANARY_NOT_READY, f"not ready within {turn.span(policy.deadlines.ready)}; {message}")
+    else:
+        turn.wait(Reason.WAITING_FOR_READY, message, min(policy.interval, timedelta(seconds=2)))
+    return False
+
+
+def _has_metrics(turn: Turn, policy: PolicySpec, mesh: Mesh) -> bool:
+    blind = analysis.blindness(turn, policy)
+    if blind is None:
+        return True
+    if turn.late(policy.deadlines.ready + policy.deadlines.metrics):
+        give_up(turn, mesh, Reason.METRICS_UNAVAILABLE, blind)
+    else:
+        turn.wait(Reason.WAITING_FOR_METRICS, blind, analysis.first_look(policy))
+    return False
+
+
+def _has_subset(turn: Turn, policy: PolicySpec, mesh: Mesh) -> bool:
+    if turn.version in mesh.subsets:
+        if turn.status.prepared_at is None:
+            turn.put(prepared_at=turn.now if turn.status.added_subset else turn.now - policy.settle)
+        return True
+    turn.put(added_subset=True, prepared_at=None)
+    if turn.late(policy.deadlines.ready + policy.deadlines.metrics + policy.deadlines.route):
+        give_up(turn, mesh, Reason.ROUTE_NOT_WRITABLE, f"no subset for {turn.version} could be added in time")
+    else:
+        turn.want(AddSubset(turn.version))
+        turn.wait(Reason.SETTLING, f"adding a subset for {turn.version}", SOON)
+    return False
+
+
+def _shift(turn: Turn, policy: PolicySpec, mesh: Mesh) -> None:
+    """Shifting: until the ordered weight is seen on the route."""
+    if _canary_is_down(turn, mesh):
+        return
+    before = turn.status.confirmed
+    where = locate(turn, mesh)
+    if where is not Standing.SEEN:
+        # A person's hand on the route may wait for another one for as long as the release may last.
+        if where is Standing.PENDING and turn.status.drift is None and turn.late(policy.deadlines.route):
+            message = "the ordered weight did not show on the VirtualService in time"
+            give_up(turn, mesh, Reason.ROUTE_NOT_WRITABLE, message)
+        return
+    status = turn.status
+    assert status.step is not None and status.order is not None
+    step = policy.steps[status.step]
+    again = bool(status.steps) and status.steps[-1].weight == step.weight
+    turn.confirm()
+    turn.go(Phase.ANALYSING, Reason.HOLDING, f"{step.weight} % to {turn.version}")
+    analysis.open_window(turn)
+    if not again:
+        turn.put(steps=(*status.steps, StepRecord(weight=step.weight, since=turn.now)))
+    turn.tell(
+        "step.started",
+        weight_from=before.route.percent if before else 0,
+        weight_to=step.weight,
+        hold_s=step.hold.total_seconds(),
+    )
+    turn.wait(Reason.HOLDING, f"{step.weight} % to {turn.version}", analysis.first_look(policy))
+
+
+def _analyse(turn: Turn, policy: PolicySpec, mesh: Mesh) -> None:
+    """Analysing: hold the weight, look after every scrape, and let evidence decide."""
+    if _canary_is_down(turn, mesh):
+        return
+    where = locate(turn, mesh)
+    if turn.status.phase is not Phase.ANALYSING:
+        return
+    drifted = where is not Standing.SEEN
+    outlook = analysis.look(turn, policy, drifted=drifted)
+    if outlook.failed is not None:
+        failed = outlook.failed
+        roll_back(turn, mesh, Cause(kind="metrics", reason=Reason.CHECK_FAILED, message=failed.message))
+    elif outlook.blind_too_long:
+        message = f"no usable metrics for {turn.span(policy.deadlines.metrics)}: {outlook.blind}"
+        give_up(turn, mesh, Reason.METRICS_UNAVAILABLE, message)
+    elif drifted:
+        turn.wait(turn.status.reason, turn.status.message, outlook.again)
+    elif turn.release.spec.pause is not None:
+        turn.wait(Reason.PAUSED, _by(turn.release.spec.pause.by, turn.release.spec.pause.reason), outlook.again)
+    else:
+        _advance_or_hold(turn, policy, mesh, outlook)
+
+
+def _advance_or_hold(turn: Turn, policy: PolicySpec, mesh: Mesh, outlook: analysis.Outlook) -> None:
+    status = turn.status
+    assert status.step is not None and status.confirmed is not None
+    step, skip = policy.steps[status.step], turn.release.spec.promote
+    ends = status.confirmed.at + step.hold
+    over = turn.now >= ends or (skip is not None and skip.step == status.step)
+    if over and outlook.passed and not isinstance(turn.seen.health, Health):
+        # Not known to be ready is not ready: no share is raised on it.
+        message = turn.seen.health.message if turn.seen.health else "the canary's pods were not looked at"
+        turn.wait(Reason.WAITING_FOR_READY, message, outlook.again)
+    elif over and outlook.passed:
+        record = status.steps[-1]
+        turn.put(steps=(*status.steps[:-1], record.model_copy(update={"until": turn.now})))
+        turn.tell("step.promoted", canary_requests=record.canary_requests, canary_errors=record.canary_errors)
+        if status.step + 1 < len(policy.steps):
+            next_weight(turn, policy, mesh, status.step + 1)
+        else:
+            turn.put(prepared_at=turn.now, tries=0)
+            turn.go(Phase.FINISHING, Reason.CLEANING_UP, f"{turn.version} passed its last step")
+            turn.tell("release.finishing")
+            turn.wait(Reason.CLEANING_UP, turn.status.message, timedelta(0))
+    elif over and turn.now >= ends + policy.deadlines.verdict:
+        message = f"no verdict {turn.span(policy.deadlines.verdict)} after the hold: {outlook.waiting_for}"
+        give_up(turn, mesh, Reason.INCONCLUSIVE, message)
+    elif over:
+        if status.reason != Reason.UNKNOWN_VERDICT:
+            turn.tell("step.held", reason_code=Reason.UNKNOWN_VERDICT.value, reason=outlook.waiting_for)
+        turn.wait(Reason.UNKNOWN_VERDICT, outlook.waiting_for, outlook.again)
+    else:
+        turn.wait(Reason.HOLDING, f"{step.weight} % to {turn.version}", min(outlook.again, ends - turn.now))
+
+
+def _finish(turn: Turn, policy: PolicySpec, mesh: Mesh) -> None:
+    """Finishing: stable's route entries are put away; the end is when the route is as ordered and nothing is left."""
+    if locate(turn, mesh) is not Standing.SEEN:
+        return
+    if put_away(turn, policy, mesh, turn.status.stable or ""):
+        turn.end(Phase.PROMOTED)
+
+
+def _canary_is_down(turn: Turn, mesh: Mesh) -> bool:
+    """Ready pods are a fact, not a statistic: without one, no request may go to the canary."""
+    health = turn.seen.health
+    if not isinstance(health, Health) or health.ready > 0:
+        return False
+    give_up(turn, mesh, Reason.CANARY_NOT_READY, f"{turn.deployment()} has no ready pod: {health.message}")
+    return True
+
+
+def _note_pause(turn: Turn) -> None:
+    wish, paused = turn.release.spec.pause, turn.status.paused
+    if turn.status.phase is Phase.ROLLING_BACK or (wish is not None) == paused:
+        return
+    turn.put(paused=wish is not None)
+    if wish is not None:
+        turn.tell("release.paused", actor=wish.by, reason=wish.reason)
+    else:
+        turn.tell("release.resumed")
+
+
+def _by(actor: str, reason: str) -> str:
+    return f"by {actor or 'somebody'}" + (f": {reason}" if reason else "")

@@ -1,0 +1,104 @@
+"""The event catalogue: every line a release can log, with its level and its fields, in one place.
+
+`docs/events.md` is generated from this table. Names are stable; a field's unit is in its name.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pydantic import Field
+
+from rollout.core.quantities import Instant, Model
+
+Scalar = str | int | float | bool | None
+
+
+class Level(StrEnum):
+    """How much it matters to whoever is on call."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    CRITICAL = "critical"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of event: its stable name, its level, the fields it adds, what it tells."""
+
+    name: str
+    level: Level
+    fields: tuple[str, ...]
+    meaning: str
+
+
+CONTEXT = ("release", "service", "namespace", "version", "phase", "step", "weight", "epoch")
+"""Fields that every line of a release carries."""
+
+
+def _kinds(*kinds: Kind) -> dict[str, Kind]:
+    return {kind.name: kind for kind in kinds}
+
+
+_D, _I, _W, _E, _C = Level.DEBUG, Level.INFO, Level.WARNING, Level.ERROR, Level.CRITICAL
+
+CATALOGUE = _kinds(
+    Kind("release.requested", _I, ("actor", "reason", "url"), "A Release object was seen for the first time."),
+    Kind("release.rejected", _W, ("reason_code", "reason"), "It was refused before anything was written to the mesh."),
+    Kind("release.started", _I, ("stable", "steps"), "The policy is frozen and the VirtualService claimed."),
+    Kind("step.started", _I, ("weight_from", "weight_to", "hold_s"), "The ordered weight was seen on the mesh."),
+    Kind("step.promoted", _I, ("canary_requests", "canary_errors"), "Every check passed; the next weight follows."),
+    Kind("step.held", _W, ("reason_code", "reason"), "The step's hold is over, but a check does not pass yet."),
+    Kind("check.passed", _D, ("check", "value", "limit", "requests", "evidence"), "One check, one look."),
+    Kind("check.inconclusive", _I, ("check", "reason_code", "value", "limit", "requests", "evidence"),
+         "Not enough to say."),
+    Kind("check.failed", _W,
+         ("check", "value", "limit", "requests", "bad", "stable_value", "evidence", "convicts", "query"),
+         "The canary is worse than tolerated, beyond chance."),
+    Kind("metrics.unavailable", _W, ("error",), "Prometheus gave no usable answer; nothing advances."),
+    Kind("metrics.uncertain", _W, ("series",),
+         "Counters whose start is not known: what they counted before their first sample is left out."),
+    Kind("metrics.restored", _I, ("blind_s",), "Prometheus answers again."),
+    Kind("release.paused", _I, ("actor", "reason"), "A person holds the release at its weight."),
+    Kind("release.resumed", _I, (), "The hold by a person ended."),
+    Kind("release.abort_requested", _W, ("actor", "reason"), "A person or CI wants all traffic back."),
+    Kind("traffic.applied", _I, ("percent", "took_ms"), "An order was written to the VirtualService."),
+    Kind("traffic.apply_failed", _E, ("percent", "error"), "It could not be written; the next cycle tries again."),
+    Kind("traffic.drift_detected", _E, ("percent_ordered", "percent_seen"),
+         "Somebody else changed the weights. They are respected; nothing advances until they fit."),
+    Kind("traffic.drift_ended", _I, ("percent",), "The weights are as ordered again; the step's hold starts anew."),
+    Kind("rollback.started", _E, ("trigger", "reason_code", "reason", "check", "value", "limit", "requests"),
+         "All traffic is ordered back to stable."),
+    Kind("rollback.reordered", _E, ("percent_seen", "times"), "Somebody undid a rollback; it is ordered once more."),
+    Kind("rollback.stuck", _C, ("percent_seen", "reason"), "The rollback does not hold. Someone must look now."),
+    Kind("rollback.done", _W, ("took_ms",), "All traffic was seen back at stable."),
+    Kind("release.finishing", _I, (), "The last step passed; the old version's route entries are put away."),
+    Kind("cleanup.skipped", _W, ("reason",), "A subset or destination could not be put away in time and was left."),
+    Kind("release.succeeded", _I, ("duration_s",), "Promoted: the new version holds all traffic."),
+    Kind("release.rolled_back", _W, ("reason_code", "reason", "duration_s"), "The end: stable holds all traffic."),
+    Kind("release.aborted", _W, ("reason_code", "reason", "duration_s"), "The end, by a person's or CI's wish."),
+    Kind("release.failed", _W, ("reason_code", "reason"), "The end, before the canary received any traffic."),
+    Kind("policy.loaded", _I, ("file", "services"), "Policy files were read."),
+    Kind("policy.invalid", _E, ("file", "error"), "A policy file is bad; its last good version stays in force."),
+    Kind("controller.started", _I, ("version", "namespaces"), "The controller watches."),
+    Kind("controller.stopped", _I, (), "The controller ended in good order; weights stay as they are."),
+    Kind("cluster.unavailable", _W, ("error",), "The Kubernetes API did not answer; nothing is decided meanwhile."),
+    Kind("reconcile.failed", _E, ("error",), "A defect: this cycle was dropped, the next one starts afresh."),
+)  # fmt: skip
+
+
+class Notice(Model):
+    """One event of one release, numbered so that announcing it again is recognised as the same."""
+
+    sequence: int = Field(ge=1)
+    at: Instant
+    name: str
+    fields: dict[str, Scalar] = Field(default_factory=dict)
+    message: str = ""
+    """One plain sentence for people."""
+
+    @property
+    def kind(self) -> Kind:
+        """This event's entry in the catalogue."""
+        return CATALOGUE[self.name]

@@ -1,0 +1,254 @@
+"""A release: what was wished for (`spec`), what the controller remembers (`status`). These models are the wire format.
+
+`spec` is written by people, CI and the CLI only; `status` by the controller only. The weights themselves are not here:
+their truth is the mesh, and `status.weight` is a copy for `kubectl get` that no decision reads.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from rollout.core.counts import Tally
+from rollout.core.events import Notice
+from rollout.core.judge import Evidence, Verdict
+from rollout.core.policy import PolicySpec
+from rollout.core.quantities import Instant, Label, Listed, Model, Version
+from rollout.core.route import Route, Target
+
+API_VERSION = "rollout.dev/v1alpha1"
+
+
+class Phase(StrEnum):
+    """Where a release stands. `core/decide.py` holds the table of what may follow what."""
+
+    PENDING = "Pending"
+    PREPARING = "Preparing"
+    SHIFTING = "Shifting"
+    ANALYSING = "Analysing"
+    FINISHING = "Finishing"
+    ROLLING_BACK = "RollingBack"
+    PROMOTED = "Promoted"
+    ROLLED_BACK = "RolledBack"
+    ABORTED = "Aborted"
+    FAILED = "Failed"
+
+    @property
+    def terminal(self) -> bool:
+        """Nothing follows: the outcome is known and all is put away."""
+        return self in {Phase.PROMOTED, Phase.ROLLED_BACK, Phase.ABORTED, Phase.FAILED}
+
+
+class Reason(StrEnum):
+    """Why a release is where it is: the words that scripts match on."""
+
+    # on its way
+    WAITING_FOR_READY = "WaitingForReady"
+    WAITING_FOR_METRICS = "WaitingForMetrics"
+    SETTLING = "Settling"
+    SHIFTING = "Shifting"
+    HOLDING = "Holding"
+    PAUSED = "Paused"
+    UNKNOWN_VERDICT = "UnknownVerdict"
+    DRIFTED = "Drifted"
+    CLEANING_UP = "CleaningUp"
+    STUCK = "Stuck"
+    # at its end
+    PROMOTED = "Promoted"
+    CHECK_FAILED = "CheckFailed"
+    ABORTED = "Aborted"
+    HAND_ON_ROUTE = "HandOnRoute"
+    CANARY_NOT_READY = "CanaryNotReady"
+    METRICS_UNAVAILABLE = "MetricsUnavailable"
+    INCONCLUSIVE = "Inconclusive"
+    DEADLINE = "Deadline"
+    ROUTE_NOT_WRITABLE = "RouteNotWritable"
+    ROUTE_GONE = "RouteGone"
+    # refused before anything moved
+    BUSY = "Busy"
+    NO_POLICY = "NoPolicy"
+    INVALID_SPEC = "InvalidSpec"
+    ALREADY_STABLE = "AlreadyStable"
+    UNSUPPORTED_ROUTE = "UnsupportedRoute"
+
+    @property
+    def refusal(self) -> bool:
+        """The release was never begun: nothing was written to the mesh."""
+        return self in {
+            Reason.BUSY,
+            Reason.NO_POLICY,
+            Reason.INVALID_SPEC,
+            Reason.ALREADY_STABLE,
+            Reason.UNSUPPORTED_ROUTE,
+        }
+
+
+PhaseField = Annotated[Phase, Field(strict=False)]
+ReasonField = Annotated[Reason, Field(strict=False)]
+
+
+class Wish(Model):
+    """Somebody wants something: who, when and why."""
+
+    by: str = Field(default="", max_length=256)
+    at: Instant | None = None
+    reason: str = Field(default="", max_length=1024)
+
+
+class SkipWish(Wish):
+    """End the hold of one step early; for that step only, so that a repeated call skips nothing else."""
+
+    step: int = Field(ge=0, le=19)
+
+
+class Source(Model):
+    """Where the trigger came from."""
+
+    actor: str = Field(default="", max_length=256)
+    reason: str = Field(default="", max_length=1024)
+    url: str = Field(default="", max_length=2048)
+
+
+class ReleaseSpec(Model):
+    """What is wished for. `service`, `version`, `policy` and `source` never change; the wishes may be set once."""
+
+    service: Label
+    version: Version
+    policy: PolicySpec | None = Field(
+        default=None, description="The policy to use; without it the controller's own for this service, at the start."
+    )
+    source: Source = Field(default_factory=Source)
+    pause: Wish | None = Field(default=None, description="Do not advance; checks go on, a rollback never waits.")
+    resume: Wish | None = Field(default=None, description="Take the route back after somebody edited it by hand.")
+    abort: Wish | None = Field(default=None, description="All traffic back to stable.")
+    promote: SkipWish | None = Field(default=None, description="End the hold of this step once its checks pass.")
+
+
+class Confirmed(Model):
+    """A route that was seen on the mesh, and since when."""
+
+    route: Route
+    at: Instant
+
+
+class Window(Model):
+    """What is being counted: everything after `anchor`; `counted` of it has been judged."""
+
+    anchor: Instant
+    counted: Tally = Field(default_factory=Tally)
+    judged_at: Instant | None = None
+    """Time of the newest sample that was judged; None before the first."""
+
+
+class StepRecord(Model):
+    """One step as it went, for `rollout history` and the summary."""
+
+    weight: int
+    since: Instant
+    until: Instant | None = None
+    canary_requests: int = 0
+    canary_errors: int = 0
+
+
+class Cause(Model):
+    """Why a release ends without promotion."""
+
+    kind: Literal["metrics", "person", "infrastructure"]
+    reason: ReasonField
+    message: str
+
+
+class Drift(Model):
+    """Somebody else changed the route: what is there now, and since when we know."""
+
+    percent: int
+    at: Instant
+
+
+class Status(Model):
+    """The controller's memory of one release. Saved before anything is done, compared-and-set on every write."""
+
+    # What a newer controller wrote must not stop an older one from rolling back.
+    model_config = ConfigDict(extra="ignore")
+
+    phase: PhaseField = Phase.PENDING
+    reason: str = ""
+    message: str = ""
+    observed_generation: int = 0
+    service: str = ""
+    version: str = ""
+    """Copies of the spec's, from the start: a spec that was spoilt later cannot lose track of the traffic."""
+    stable: str | None = None
+    policy: PolicySpec | None = None
+    """Frozen at the start; a policy file that changes later is for the next release."""
+    step: int | None = None
+    weight: int = 0
+    """The canary's share as last seen, for people."""
+    order: Route | None = None
+    confirmed: Confirmed | None = None
+    started_at: Instant | None = None
+    since: Instant | None = None
+    """When this phase began."""
+    finished_at: Instant | None = None
+    prepared_at: Instant | None = None
+    """When the canary's subset was first seen, later when the loser got its last request; settle runs from it."""
+    window: Window | None = None
+    evidence: Evidence = Field(default_factory=Evidence)
+    verdicts: Listed[Verdict] = ()
+    query: str = ""
+    """The PromQL behind the last verdicts, to be pasted."""
+    blind_since: Instant | None = None
+    """Since when Prometheus has given no usable answer."""
+    lost_per_second: float = 0.0
+    """How many requests were lost before any version already before the first step."""
+    added_destination: bool = False
+    added_subset: bool = False
+    """What we put in, and so may take out again."""
+    drift: Drift | None = None
+    paused: bool = False
+    cause: Cause | None = None
+    reorders: int = 0
+    """How often a rollback was ordered again because somebody undid it."""
+    tries: int = 0
+    """How often putting the loser's subset away was tried."""
+    steps: Listed[StepRecord] = ()
+    outbox: Listed[Notice] = ()
+    """Events that may not have been announced yet; each keeps its number when it is announced again."""
+    sequence: int = 0
+    """Number of the last event."""
+
+
+class Release(Model):
+    """One attempt to take one version from 0 to 100 percent."""
+
+    namespace: Label
+    name: str
+    uid: str = ""
+    generation: int = 0
+    created_at: Instant | None = None
+    spec: ReleaseSpec
+    status: Status = Field(default_factory=Status)
+    problem: str = ""
+    """Why the spec could not be read as it is; what could be saved of it is in `spec`."""
+    revision: str = ""
+    """resourceVersion of what was read: a write is refused if it has changed since."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """(namespace, name), unique in a cluster."""
+        return self.namespace, self.name
+
+    def target(self, policy: PolicySpec) -> Target:
+        """The objects that carry this release's traffic, whatever became of its spec since it began."""
+        service = self.status.service or self.spec.service
+        return Target(
+            namespace=self.namespace,
+            service=service,
+            virtual_service=policy.route.virtual_service or service,
+            destination_rule=policy.route.destination_rule or service,
+            route=policy.route.name,
+            version_label=policy.pod_label,
+            canary=self.status.version or self.spec.version,
+            stable=self.status.stable,
+            release=self.name,
+        )

@@ -1,0 +1,147 @@
+"""What the shell needs from the outside, as protocols. Adapters implement them; only `assembly.py` knows which.
+
+Every method may raise `Outage` (the system could not be asked; try again later) and nothing else but what it names.
+"""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from rollout.core.counts import Samples
+from rollout.core.events import Notice, Scalar
+from rollout.core.policy import Metrics as MetricsPolicy
+from rollout.core.policy import PolicySpec
+from rollout.core.release import Release, ReleaseSpec, Status
+from rollout.core.route import Gone, Mesh, Problem, Route, Target, Unavailable
+from rollout.core.workload import Health
+
+
+class Outage(Exception):  # noqa: N818 - an outage is no programming error
+    """An outside system did not answer, or answered that it cannot now. Says which and how."""
+
+
+class Conflict(Exception):  # noqa: N818 - losing a compare-and-set is no programming error
+    """The object changed since it was read. Nothing was written."""
+
+
+class Refused(Exception):  # noqa: N818 - a refusal is an answer
+    """The system understood and said no: not allowed, not valid, already taken. Says why."""
+
+
+class NotFound(Exception):  # noqa: N818 - absence is an answer
+    """There is no such object."""
+
+
+class Releases(Protocol):
+    """The Release objects. Wishes go to `spec`, memory to `status`; one writer each.
+
+    An object whose spec does not fit the model is still a Release: its `problem` says what is wrong, and its spec holds
+    what could be saved (service and version from the status's copies, else from the spec, else `unreadable`): a release
+    under way must be rolled back even when somebody spoilt its spec. A status that does not fit is a problem too; it is
+    read as `Status(phase=Failed)`, so that nothing is decided on it and nothing overwrites it.
+    """
+
+    async def get(self, namespace: str, name: str) -> Release | None:
+        """The release as the API server holds it now; None if there is none."""
+        ...
+
+    async def list(self, namespace: str | None, service: str | None = None) -> Sequence[Release]:
+        """All releases (of one service), oldest first."""
+        ...
+
+    async def create(self, namespace: str, name: str, spec: ReleaseSpec, key_hash: str = "") -> Release:
+        """Make a new one. Raises Conflict if the name is taken, Refused if the server does not accept it."""
+        ...
+
+    async def wish(self, release: Release, spec: ReleaseSpec) -> Release:
+        """Replace the wishes. Raises Conflict if the release changed since, NotFound if it is gone."""
+        ...
+
+    async def save(self, release: Release, status: Status) -> Release:
+        """Replace the status. Raises Conflict if the release changed since, NotFound if it is gone."""
+        ...
+
+    def watch(self, namespace: str | None) -> AsyncGenerator[Release, None]:
+        """All releases, then those that are new or whose `spec` changed. Ends with Outage; use `aclosing`."""
+        ...
+
+
+class Traffic(Protocol):
+    """The mesh. A precise edit or none: nothing but weights and our own route entries ever changes."""
+
+    async def observe(self, target: Target) -> Mesh | Gone | Unavailable:
+        """Read the route. Never raises."""
+        ...
+
+    async def set_route(self, target: Target, route: Route, seen: Mesh) -> None:
+        """Order it. Raises Conflict if it changed since `seen` or carries a newer epoch, Refused if not accepted."""
+        ...
+
+    async def drop_destination(self, target: Target, version: str, seen: Mesh) -> None:
+        """Take a version without traffic out of the route. Raises Conflict, Refused."""
+        ...
+
+    async def add_subset(self, target: Target, version: str) -> None:
+        """Copy stable's subset for `version`, if it is not there. Raises Conflict, Refused, NotFound."""
+        ...
+
+    async def drop_subset(self, target: Target, version: str) -> None:
+        """Remove the version's subset, unless a VirtualService of the namespace names it. Raises Conflict, Refused."""
+        ...
+
+
+class Workloads(Protocol):
+    """The Deployments, which are CI's; we only read them."""
+
+    async def health(self, namespace: str, deployment: str) -> Health | Unavailable:
+        """How a version's pods are. Never raises."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whose requests to look for, in the words of the metrics."""
+
+    namespace: str
+    service: str
+    canary: str
+    stable: str
+    policy: MetricsPolicy
+    bounds_ms: tuple[float, ...]
+
+
+class Metrics(Protocol):
+    """Prometheus: raw samples or a reason, never a number that might be wrong."""
+
+    async def samples(self, subject: Subject, since: datetime, now: datetime) -> Samples | Unavailable:
+        """Everything counted about the subject from before `since` until `now`. Never raises."""
+        ...
+
+
+class Policies(Protocol):
+    """The policies the controller knows."""
+
+    def find(self, namespace: str, service: str) -> PolicySpec | Problem:
+        """The last good policy of a service, or why there is none."""
+        ...
+
+
+class Announcer(Protocol):
+    """Where events go."""
+
+    async def announce(self, release: Release, notice: Notice) -> None:
+        """Tell it; telling the same notice (same sequence) again is harmless."""
+        ...
+
+    async def record(self, release: Release, name: str, fields: Mapping[str, Scalar]) -> None:
+        """Write an event of the catalogue that only describes this cycle: lost in a crash, never owed to anybody."""
+        ...
+
+
+class Clock(Protocol):
+    """The only source of time."""
+
+    def now(self) -> datetime:
+        """The current time in UTC."""
+        ...

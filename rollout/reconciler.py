@@ -1,0 +1,244 @@
+"""Observe, decide, save, act: one cycle of one release. No branch on phase lives here; the core decides.
+
+On any error the cycle stops where it is. Nothing is retried, compensated or remembered: the next cycle finds out again
+from the Release and the VirtualService what is the case. What was decided is saved before any of it is done.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import assert_never
+
+from rollout.core.analysis import samples_since
+from rollout.core.counts import Samples
+from rollout.core.decide import Decision, Seen, decide
+from rollout.core.intents import AddSubset, Announce, DropDestination, DropSubset, SetRoute
+from rollout.core.judge import Verdict
+from rollout.core.policy import PolicySpec
+from rollout.core.release import Phase, Release
+from rollout.core.route import Problem, Target, Unavailable
+from rollout.core.workload import Health
+from rollout.ports import (
+    Announcer,
+    Clock,
+    Conflict,
+    Metrics,
+    NotFound,
+    Outage,
+    Policies,
+    Refused,
+    Releases,
+    Subject,
+    Traffic,
+    Workloads,
+)
+
+Key = tuple[str, str]
+AFTER_A_CONFLICT = timedelta(milliseconds=100)
+AFTER_AN_OUTAGE = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything outside, as ports."""
+
+    releases: Releases
+    traffic: Traffic
+    workloads: Workloads
+    metrics: Metrics
+    policies: Policies
+    announcer: Announcer
+    clock: Clock
+
+
+class Reconciler:
+    """Carries one release one step towards its end, each time it is called."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._announced: dict[Key, tuple[str, int]] = {}
+        self._observing: dict[Key, asyncio.Task[Seen]] = {}
+
+    def interrupt(self, key: Key) -> None:
+        """The release changed: do not let a slow answer of the old look delay what it asks for now."""
+        if (task := self._observing.get(key)) is not None:
+            task.cancel()
+
+    async def reconcile(self, key: Key) -> timedelta | None:
+        """One cycle; returns when to look again, None for not before the release changes.
+
+        Raises Outage if the Kubernetes API cannot be asked; nothing was done then.
+        """
+        world = self._world
+        release = await world.releases.get(*key)
+        if release is None:
+            self._announced.pop(key, None)
+            return None
+        task = self._observing[key] = asyncio.create_task(self._observe(release))
+        try:
+            seen = await task
+        except asyncio.CancelledError:
+            if not task.cancelled() or _being_cancelled():
+                task.cancel()
+                raise
+            return timedelta(0)
+        finally:
+            del self._observing[key]
+        decision = decide(release, seen, world.clock.now())
+        if decision.status != release.status:
+            try:
+                release = await world.releases.save(release, decision.status)
+            except Conflict:
+                return AFTER_A_CONFLICT
+            except NotFound:
+                return None
+        done = await self._act(release, decision)
+        await self._record(release, decision, seen)
+        if not done:
+            return AFTER_A_CONFLICT if decision.requeue_after is None else max(AFTER_A_CONFLICT, decision.requeue_after)
+        return decision.requeue_after
+
+    async def _observe(self, release: Release) -> Seen:
+        """Look at what the core may need in this phase; looking is free of side effects."""
+        world, status = self._world, release.status
+        uid, announced = self._announced.get(release.key, ("", 0))
+        known = announced if uid == release.uid else 0
+        if status.phase.terminal:
+            return Seen(announced=known)
+        policy: PolicySpec | Problem | None = status.policy
+        rivals: tuple[str, ...] = ()
+        if status.phase is Phase.PENDING:
+            policy = release.spec.policy or world.policies.find(release.namespace, release.spec.service)
+            rivals = await self._rivals(release)
+        if policy is None or isinstance(policy, Problem):
+            return Seen(policy=policy, rivals=rivals, announced=known)
+        target = release.target(policy)
+        mesh, health, samples = await asyncio.gather(
+            world.traffic.observe(target), self._health(target, policy), self._samples(release, target, policy)
+        )
+        return Seen(mesh=mesh, health=health, samples=samples, policy=policy, rivals=rivals, announced=known)
+
+    async def _rivals(self, release: Release) -> tuple[str, ...]:
+        """Unfinished releases of the same service that began, or were made, before this one."""
+        others = await self._world.releases.list(release.namespace, release.spec.service)
+        mine = (release.created_at, release.name)
+        return tuple(
+            other.name
+            for other in others
+            if other.name != release.name
+            and not other.status.phase.terminal
+            and (other.status.phase is not Phase.PENDING or _older((other.created_at, other.name), mine))
+        )
+
+    async def _health(self, target: Target, policy: PolicySpec) -> Health | Unavailable:
+        return await self._world.workloads.health(target.namespace, policy.deployment_of(target.service, target.canary))
+
+    async def _samples(self, release: Release, target: Target, policy: PolicySpec) -> Samples | Unavailable | None:
+        status, now = release.status, self._world.clock.now()
+        wanted = (
+            status.phase in {Phase.PREPARING, Phase.ANALYSING} and release.spec.abort is None and not release.problem
+        )
+        if not wanted or target.stable is None:
+            return None
+        by_workload = policy.metrics.version_label == "destination_workload"
+        names = [
+            policy.deployment_of(target.service, version) if by_workload else version
+            for version in (target.canary, target.stable)
+        ]
+        subject = Subject(
+            namespace=target.namespace,
+            service=target.service,
+            canary=names[0],
+            stable=names[1],
+            policy=policy.metrics,
+            bounds_ms=policy.bounds_ms(),
+        )
+        return await self._world.metrics.samples(subject, samples_since(status.window, policy, now), now)
+
+    async def _act(self, release: Release, decision: Decision) -> bool:
+        """Do what was saved, in order; False if something has to be tried again by the next cycle.
+
+        The first change that fails holds back those after it, but no news: that nothing can be written is news itself.
+        """
+        done = True
+        for intent in decision.intents:
+            if isinstance(intent, Announce):
+                await self._announce(release, intent)
+            elif done:
+                done = await self._attempt(release, intent)
+        return done
+
+    async def _attempt(self, release: Release, intent: SetRoute | AddSubset | DropDestination | DropSubset) -> bool:
+        """One change of the mesh; False if it could not be made."""
+        policy = release.status.policy
+        assert policy is not None, "the route is touched only after the policy is frozen"
+        try:
+            await self._change(release, release.target(policy), intent)
+        except Conflict:
+            return False
+        except (Refused, NotFound, Outage) as error:
+            fields = {"percent": intent.route.percent if isinstance(intent, SetRoute) else None, "error": str(error)}
+            await self._world.announcer.record(release, "traffic.apply_failed", fields)
+            return False
+        return True
+
+    async def _change(
+        self, release: Release, target: Target, intent: SetRoute | AddSubset | DropDestination | DropSubset
+    ) -> None:
+        traffic, clock = self._world.traffic, self._world.clock
+        began = clock.now()
+        match intent:
+            case SetRoute(route, seen):
+                await traffic.set_route(target, route, seen)
+                took = round((clock.now() - began) / timedelta(milliseconds=1), 1)
+                fields = {"percent": route.percent, "took_ms": took}
+                await self._world.announcer.record(release, "traffic.applied", fields)
+            case AddSubset(version):
+                await traffic.add_subset(target, version)
+            case DropDestination(version, seen):
+                await traffic.drop_destination(target, version, seen)
+            case DropSubset(version):
+                await traffic.drop_subset(target, version)
+            case _:
+                assert_never(intent)
+
+    async def _announce(self, release: Release, intent: Announce) -> None:
+        uid, last = self._announced.get(release.key, ("", 0))
+        if uid != release.uid or intent.notice.sequence > last:
+            await self._world.announcer.announce(release, intent.notice)
+            self._announced[release.key] = (release.uid, intent.notice.sequence)
+
+    async def _record(self, release: Release, decision: Decision, seen: Seen) -> None:
+        query = seen.samples.query if isinstance(seen.samples, Samples) else ""
+        for verdict in decision.looked:
+            await self._world.announcer.record(release, *_line(verdict, query))
+
+
+def _being_cancelled() -> bool:
+    """Whether this very task is asked to end, not only the look it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _older(one: tuple[object, str], other: tuple[object, str]) -> bool:
+    return (str(one[0]), one[1]) < (str(other[0]), other[1])
+
+
+def _line(verdict: Verdict, query: str) -> tuple[str, dict[str, str | int | float | bool | None]]:
+    """A verdict as an event of the catalogue."""
+    fields: dict[str, str | int | float | bool | None] = {
+        "check": verdict.check,
+        "value": verdict.value,
+        "limit": verdict.limit,
+        "requests": verdict.requests,
+        "evidence": verdict.evidence,
+    }
+    match verdict.outcome:
+        case "pass":
+            return "check.passed", fields
+        case "unknown":
+            return "check.inconclusive", fields | {"reason_code": verdict.reason}
+        case "fail":
+            stable, convicts = verdict.stable, verdict.convicts
+            more = {"bad": verdict.bad, "stable_value": stable, "convicts": convicts, "query": query}
+            return "check.failed", fields | more

@@ -1,0 +1,155 @@
+"""The look after every scrape: what is counted, what convicts, what passes, what is too old to say anything."""
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from rollout.core import analysis
+from rollout.core.counts import Counts, Samples, Tally
+from rollout.core.decide import decide
+from rollout.core.release import Phase, Release, Window
+from rollout.core.route import Unavailable
+from rollout.core.turn import Turn
+from tests import given
+
+STEP = given.INTERVAL
+
+
+def turn(release: Release, samples: Samples | Unavailable | None, now: datetime) -> Turn:
+    return Turn(release, given.seen(given.as_ordered(release), samples=samples), now)
+
+
+def looks(release: Release, *counts: tuple[int, int], canary_errors: int = 0) -> Release:
+    """One scrape per interval since the window opened; each pair is (stable's, canary's) requests so far."""
+    for number, (stable, canary) in enumerate(counts, start=1):
+        at = given.NOW + number * STEP
+        samples = given.samples((stable, 0), (canary, canary_errors), at=at)
+        status = decide(release, given.seen(given.as_ordered(release), samples=samples), at).status
+        release = release.model_copy(update={"status": status})
+    return release
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        None,
+        Unavailable("timeout"),
+        Samples(series=()),
+        given.samples(at=given.NOW - 5 * STEP),
+    ],
+    ids=["not asked", "no answer", "nothing there", "too old"],
+)
+def test_silence_is_blindness(samples: Samples | Unavailable | None) -> None:
+    release = given.release()
+    draft = turn(release, samples, given.NOW)
+    outlook = analysis.look(draft, given.policy(), drifted=False)
+    assert outlook.blind
+    assert not outlook.passed
+    assert draft.status.blind_since == given.NOW
+    assert draft.status.window == release.status.window
+
+
+def test_blindness_is_told_once_and_its_end_too() -> None:
+    release = given.release()
+    blind = turn(release, given.BLIND, given.NOW)
+    analysis.look(blind, given.policy(), drifted=False)
+    still = turn(release.model_copy(update={"status": blind.status}), given.BLIND, given.NOW + STEP)
+    analysis.look(still, given.policy(), drifted=False)
+    assert still.status.sequence == blind.status.sequence
+    assert still.status.blind_since == given.NOW
+    back = turn(release.model_copy(update={"status": still.status}), given.samples(), given.NOW + STEP)
+    analysis.look(back, given.policy(), drifted=False)
+    assert back.status.blind_since is None
+    assert [notice.name for notice in back.status.outbox] == ["metrics.unavailable", "metrics.restored"]
+
+
+def test_blindness_has_a_deadline() -> None:
+    release = given.release(blind_since=given.NOW)
+    late = given.NOW + given.policy().deadlines.metrics + timedelta(milliseconds=1)
+    assert analysis.look(turn(release, given.BLIND, late), given.policy(), drifted=False).blind_too_long
+
+
+def test_the_interval_in_which_the_route_was_seen_helps_nobody_to_pass() -> None:
+    early = given.NOW + STEP - timedelta(milliseconds=1)
+    release = given.release()
+    samples = given.samples((900, 0), (100, 0), at=early)
+    status = decide(release, given.seen(given.as_ordered(release), samples=samples), early).status
+    assert {verdict.outcome for verdict in status.verdicts} == {"unknown"}
+    mixed = looks(release.model_copy(update={"status": status}), (1800, 200))
+    assert {verdict.outcome for verdict in mixed.status.verdicts} == {"unknown"}
+    clean = looks(mixed, (1800, 200), (2700, 300))
+    assert {verdict.outcome for verdict in clean.status.verdicts} == {"pass"}
+
+
+def test_the_interval_in_which_the_route_was_seen_may_convict() -> None:
+    convicted = looks(given.release(), (900, 100), canary_errors=90)
+    assert convicted.status.phase is Phase.ROLLING_BACK
+
+
+def test_a_scrape_is_judged_once() -> None:
+    at = given.NOW + STEP
+    release = looks(given.release(), (900, 100))
+    again = turn(release, given.samples(at=at), at + STEP / 5)
+    outlook = analysis.look(again, given.policy(), drifted=False)
+    assert again.looked == ()
+    assert again.status.steps == release.status.steps
+    assert outlook.again > timedelta(0)
+
+
+def test_requests_and_errors_of_the_canary_are_added_up_for_the_step() -> None:
+    release = looks(given.release(), (900, 100), (1800, 210), canary_errors=1)
+    assert release.status.steps[-1].canary_requests == 210
+    assert release.status.steps[-1].canary_errors == 1
+
+
+def test_losses_that_were_there_before_the_canary_do_not_count_against_it() -> None:
+    at = given.NOW + STEP
+    lossy = given.samples((900, 0), (100, 0), lost=20, at=at)
+    innocent = given.release(lost_per_second=2.0)
+    guilty = given.release(lost_per_second=0.0)
+    errors = [
+        decide(one, given.seen(given.as_ordered(one), samples=lossy), at).status.steps[-1].canary_errors
+        for one in (innocent, guilty)
+    ]
+    assert errors == [0, 20]
+
+
+def test_what_is_lost_anyway_is_measured_before_the_first_step() -> None:
+    span = analysis.LOOKBACK_INTERVALS * STEP
+    samples = given.samples(lost=100, since=given.NOW - span, at=given.NOW)
+    draft = turn(given.release(Phase.PREPARING), samples, given.NOW)
+    analysis.note_what_was_lost_before(draft, given.policy())
+    assert draft.status.lost_per_second == pytest.approx(2.0)
+
+
+def test_a_window_that_grew_long_begins_anew_and_counts_nothing_twice() -> None:
+    old = given.NOW - (analysis.LONGEST_WINDOW_INTERVALS + 1) * STEP
+    counted = Tally(stable=Counts(requests=9000), canary=Counts(requests=1000))
+    release = given.release(window=Window(anchor=old, counted=counted, judged_at=given.NOW - STEP))
+    start, before, now = old.timestamp() - 1, (given.NOW - STEP).timestamp(), given.NOW.timestamp()
+    series = tuple(
+        one.__class__(one.group, one.instance, ((start, 0.0), (before, total), (now, total + grown)), code="200")
+        for one, total, grown in zip(given.samples().series[::2], (9000.0, 1000.0), (900.0, 100.0), strict=False)
+    )
+    draft = turn(release, Samples(series=series, newest=given.NOW), given.NOW)
+    analysis.look(draft, given.policy(), drifted=False)
+    window = draft.status.window
+    assert window is not None
+    assert given.NOW - window.anchor == analysis.STALE_INTERVALS * STEP
+    assert draft.status.steps[-1].canary_requests == 100
+    following = turn(
+        release.model_copy(update={"status": draft.status}), Samples(series=series, newest=given.NOW + STEP), given.NOW
+    )
+    analysis.look(following, given.policy(), drifted=False)
+    assert following.status.steps[-1].canary_requests == 100
+
+
+def test_samples_are_asked_for_from_the_windows_start_or_some_intervals_back() -> None:
+    assert analysis.samples_since(Window(anchor=given.NOW), given.policy(), given.NOW + STEP) == given.NOW
+    back = analysis.samples_since(None, given.policy(), given.NOW)
+    assert given.NOW - back == analysis.LOOKBACK_INTERVALS * STEP
+
+
+def test_looking_is_never_a_busy_loop() -> None:
+    assert analysis.first_look(given.policy(interval="1s")) == timedelta(milliseconds=200)
+    assert analysis.first_look(given.policy(interval="20s")) == timedelta(seconds=4)

@@ -1,0 +1,192 @@
+"""What must never happen (I1..I10), asserted on the world: on the mesh, on saved statuses, on what was announced.
+
+Two exceptions run through all of it, because the world has other masters: a person's hand on the route, and a route
+that was deleted or is another release's now. After those the route need not be as ordered any more.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from rollout.core.release import Phase, Reason, Release, Status
+from rollout.core.route import Route, Target, Unavailable
+from rollout.core.turn import TRANSITIONS
+from rollout.core.workload import Health
+from tests.fakes.announcer import FakeAnnouncer
+from tests.fakes.clock import FakeClock
+from tests.fakes.mesh import FakeMesh
+from tests.simulation.prometheus import Prometheus
+
+EDGES = frozenset((transition.source, transition.target) for transition in TRANSITIONS)
+WAYS_BACK = frozenset({Phase.ROLLING_BACK, Phase.ROLLED_BACK, Phase.ABORTED, Phase.FAILED})
+HOLDS = frozenset({Reason.DRIFTED, Reason.PAUSED, Reason.STUCK})
+LAST_WORDS = frozenset(
+    {"release.succeeded", "release.rolled_back", "release.aborted", "release.failed", "release.rejected"}
+)
+HOPELESS = 0.5
+"""A share of failed requests that no canary survives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hand:
+    """A person's edit of the weights that no controller has written over yet."""
+
+    canary: str
+    percent: int
+    at: datetime
+
+
+class Invariants:
+    """Told of every save, every order and every edit; raises AssertionError at the first thing that may not be."""
+
+    def __init__(self, mesh: FakeMesh, prometheus: Prometheus, clock: FakeClock) -> None:
+        self._mesh, self._prometheus, self._clock = mesh, prometheus, clock
+        self._releases: dict[str, Release] = {}
+        self._orders: dict[str, dict[Route, Status]] = {}
+        """Every order that was ever saved, with the status that first held it."""
+        self._stood: dict[tuple[str, int, int], datetime] = {}
+        """(release, percent, epoch) that the route ever showed, and since when."""
+        self._written: dict[str, Route] = {}
+        self._back: set[str] = set()
+        """Releases whose rollback was on the route."""
+        self._hand: Hand | None = None
+        self._touched = False
+        """Whether anybody but one release ever changed the route."""
+        self._owner = ""
+        """Who changed the route last: a release's name, or "hand"."""
+        self._aborts: dict[int, frozenset[str]] = {}
+
+    def always(self) -> None:
+        """What holds at every instant."""
+        mesh = self._mesh
+        assert sum(mesh.weights.values()) == 100, f"I7 weights {mesh.weights}"
+        assert all(0 <= weight <= 100 for weight in mesh.weights.values()), f"I7 weights {mesh.weights}"
+        if mesh.release:
+            state = (mesh.release, mesh.percent(_version(mesh.release)), mesh.epoch)
+            self._stood.setdefault(state, self._clock.now())
+
+    def saved(self, before: Status, release: Release, health: Health | Unavailable | None) -> None:
+        """A status was saved over `before`, by a controller that last saw the pods like this."""
+        now, name = release.status, release.name
+        self._releases[name] = release
+        change = (before.phase, now.phase)
+        assert before.phase is now.phase or change in EDGES, f"left the table: {change}"
+        assert before.phase is not Phase.ROLLING_BACK or now.phase in WAYS_BACK, f"I3 {change}"
+        if now.order is not None:
+            assert before.order is None or now.order.epoch >= before.order.epoch, "epochs fell"
+            self._orders.setdefault(name, {}).setdefault(now.order, now)
+        if before.phase is Phase.ANALYSING and now.phase in {Phase.SHIFTING, Phase.FINISHING}:
+            again = now.phase is Phase.SHIFTING and now.step == before.step
+            if not again:
+                self._advanced(before, release)
+                raised = now.phase is Phase.SHIFTING
+                assert not raised or (isinstance(health, Health) and health.ready > 0), "I7 raised on unknown pods"
+        elif before.phase is Phase.PREPARING and now.phase is Phase.SHIFTING:
+            assert self._prometheus.answered is not None, "I5 traffic moved although Prometheus never answered"
+        assert now.drift is None or self._touched, "I9 blames somebody who never touched the route"
+        if now.phase.terminal and not before.phase.terminal:
+            self._ended(release)
+
+    def _advanced(self, before: Status, release: Release) -> None:
+        """I4, I5: the route was seen, then held, then a whole interval later Prometheus answered, and all is well."""
+        confirmed, policy, step, now = before.confirmed, before.policy, before.step, release.status
+        assert confirmed is not None and policy is not None and step is not None and before.order is not None
+        assert confirmed.route == before.order, "I4 advanced from a route that was not seen"
+        stood = self._stood.get((release.name, before.order.percent, before.order.epoch))
+        assert stood is not None and stood <= confirmed.at, "I4 advanced from a route that never stood"
+        answered = self._prometheus.answered
+        assert answered is not None and answered > confirmed.at + policy.interval, "I5 advanced on silence"
+        assert now.verdicts and all(verdict.outcome == "pass" for verdict in now.verdicts), "I4 advanced unproven"
+        skip = release.spec.promote
+        held = self._clock.now() - confirmed.at >= policy.steps[step].hold
+        assert held or (skip is not None and skip.step == step), "I4 the hold was cut short"
+
+    def _ended(self, release: Release) -> None:
+        """I2: the route was as ordered, and is, unless somebody else changed it since."""
+        status, mesh = release.status, self._mesh
+        version = _version(release.name)
+        if status.phase is Phase.PROMOTED:
+            assert self._prometheus.error_rates[version] < HOPELESS, "I5 promoted a canary that fails half its requests"
+        if status.order is None or mesh.gone or status.reason == Reason.ROUTE_GONE:
+            return
+        state = (release.name, status.order.percent, status.order.epoch)
+        others = mesh.release not in {"", release.name}
+        back = status.phase is Phase.PROMOTED or status.order.percent == 0
+        assert back or others, f"I2 {status.phase} although {status.order.percent} % is ordered"
+        assert state in self._stood or others, f"I2 ended on {state}, which the route never showed"
+        here = (mesh.release, mesh.percent(version), mesh.epoch)
+        assert here == state or self._owner != release.name, f"I2 ended on {state} with the route at {here}"
+
+    def ordered(
+        self, target: Target, route: Route, before: tuple[int, str], health: Health | Unavailable | None
+    ) -> None:
+        """A controller wrote an order over `before`, (share, release); `health` is what that controller last saw."""
+        mesh, name = self._mesh, target.release
+        status = self._orders.get(name, {}).get(route)
+        assert status is not None, f"I1 {route} was never saved"
+        latest = self._releases[name].status
+        assert not latest.phase.terminal or latest.order == route, f"I2 {route} after the end"
+        assert name not in self._back or route.percent == 0, f"I3 {route} after the rollback was on the route"
+        for version in (target.canary, target.stable):
+            assert not mesh.weights.get(version or "") or version in mesh.subsets, f"I7 no subset for {version}"
+        other = self._releases.get(before[1])
+        alone = other is None or before[1] == name or other.status.phase.terminal
+        assert alone, f"I9 the route is {before[1]}'s, and that is not done with it"
+        if route.percent > before[0]:
+            assert not isinstance(health, Health) or health.ready > 0, "I7 raised without a ready pod"
+        if self._hand is not None and self._hand.canary == target.canary:
+            self._overwrote(self._hand, self._releases[name], status)
+        if status.phase is Phase.ROLLING_BACK:
+            self._back.add(name)
+        self._touched |= self._owner not in {"", name}
+        self._hand, self._owner, self._written[name] = None, name, route
+        self.always()
+
+    def _overwrote(self, hand: Hand, release: Release, status: Status) -> None:
+        """I9: only on request, or on the way back, unless the edit could not be told from what was there before."""
+        resume, last = release.spec.resume, self._written.get(release.name)
+        asked = resume is not None and resume.at is not None and resume.at >= hand.at
+        usual = {last.percent if last else 0, status.confirmed.route.percent if status.confirmed else 0}
+        back = status.phase is Phase.ROLLING_BACK
+        if back and status.since is not None and status.since > hand.at:
+            # A route that cannot be written is no reason to write over the one who holds it.
+            back = status.cause is not None and status.cause.reason is not Reason.ROUTE_NOT_WRITABLE
+        assert back or asked or hand.percent in usual, f"I9 a hand's {hand.percent} % was overwritten"
+
+    def edited(self, canary: str, percent: int) -> None:
+        """A person changed the weights."""
+        self._hand, self._owner, self._touched = Hand(canary, percent, self._clock.now()), "hand", True
+        self.always()
+
+    def cycle_began(self, runner: int, aborts: frozenset[str]) -> None:
+        """A controller begins to look, at a time when these releases are wished to be aborted."""
+        self._aborts[runner] = aborts
+
+    def undisturbed_cycle(self, runner: int, release: Release) -> None:
+        """I8: a whole cycle ran with an abort wish in sight and an API server that did all it was asked to."""
+        status = release.status
+        if release.name not in self._aborts[runner]:
+            return
+        assert status.phase.terminal or status.phase is Phase.ROLLING_BACK, f"I8 aborted, but {status.phase}"
+        theirs = self._mesh.gone or self._owner != release.name
+        share = self._mesh.percent(_version(release.name))
+        assert status.phase is not Phase.ROLLING_BACK or theirs or share == 0, f"I8 aborted, but {share} %"
+
+    def at_rest(self, release: Release, announcer: FakeAnnouncer) -> None:
+        """I6 and I10, long after the last fault."""
+        status = release.status
+        held = status.reason in HOLDS and status.message != ""
+        assert status.phase.terminal or held, f"I6 rests in {status.phase} ({status.reason}: {status.message})"
+        assert not announcer.renamed, f"I10 {announcer.renamed}"
+        told = announcer.told.get(release.name, {})
+        missing = set(range(1, status.sequence + 1)) - set(told)
+        assert not missing, f"I10 never announced: {sorted(missing)}"
+        assert not set(told) - set(range(1, status.sequence + 1)), "I10 announced what was never saved"
+        if status.phase.terminal:
+            words = [name for name in told.values() if name in LAST_WORDS]
+            assert len(words) == 1, f"I10 last words: {words}"
+            assert status.outbox == (), "I10 owes news at its end"
+            assert self._clock.now() - (status.finished_at or self._clock.now()) < timedelta(days=2)
+
+
+def _version(release: str) -> str:
+    return release.removeprefix("checkout-")

@@ -1,0 +1,215 @@
+"""The outside as one simulated controller meets it: the shared world behind gates, outages and lost replies.
+
+A gate is a place where the controller may be held, before and after an effect, until the seed lets it go on.
+"""
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from rollout.core.counts import Samples
+from rollout.core.events import Notice, Scalar
+from rollout.core.policy import PolicySpec
+from rollout.core.release import Release, Status
+from rollout.core.route import Gone, Mesh, Problem, Route, Target, Unavailable
+from rollout.core.workload import Health
+from rollout.ports import Outage, Subject
+from rollout.reconciler import Key, Reconciler, World
+from tests.fakes.announcer import FakeAnnouncer
+from tests.fakes.clock import FakeClock
+from tests.fakes.mesh import FakeMesh
+from tests.fakes.releases import FakeReleases
+from tests.fakes.workloads import FakeWorkloads
+from tests.simulation.invariants import Invariants
+from tests.simulation.prometheus import Prometheus
+
+HOT = frozenset({"save", "after save", "raise", "set_route", "after set_route", "announce"})
+"""Where a fault hurts most: between a save and what follows it."""
+
+
+@dataclass
+class Runner:
+    """One controller: its Reconciler, the cycle under way, and where that is held."""
+
+    number: int
+    reconciler: Reconciler = field(init=False)
+    task: asyncio.Task[timedelta | None] | None = None
+    key: Key = ("", "")
+    gates: list[tuple[str, asyncio.Future[None]]] = field(default_factory=list)
+    stalled: int = 0
+    """Steps for which no gate of it opens."""
+    due: dict[Key, datetime | None] = field(default_factory=dict)
+    health: Health | Unavailable | None = None
+    """What it was last told about the pods."""
+    disturbed: bool = False
+    """Something but metrics, pods and people got in the way of the cycle under way."""
+
+
+class Outside(Protocol):
+    """What all controllers share."""
+
+    rng: random.Random
+    gate: float
+    """Probability that an effect waits for its turn."""
+    ambush: float
+    """Probability that a controller falls asleep over the order of a higher share."""
+    ambushed: bool
+    """It just did: whoever runs the world may revoke that order now."""
+    api_down: bool
+    policy: PolicySpec
+    clock: FakeClock
+    mesh: FakeMesh
+    workloads: FakeWorkloads
+    releases: FakeReleases
+    announcer: FakeAnnouncer
+    prometheus: Prometheus
+    invariants: Invariants
+
+
+def outside(sim: Outside, runner: Runner) -> World:
+    """The ports of one controller."""
+    ports = Ports(sim, runner)
+    rest = GatedRest(ports, sim, runner)
+    return World(
+        releases=GatedReleases(ports, sim, runner),
+        traffic=GatedTraffic(ports, sim, runner),
+        workloads=rest,
+        metrics=rest,
+        policies=rest,
+        announcer=rest,
+        clock=sim.clock,
+    )
+
+
+class Ports:
+    """The outside as one controller meets it: the shared world behind gates, outages and lost replies."""
+
+    def __init__(self, sim: Outside, runner: Runner) -> None:
+        self._sim, self._runner = sim, runner
+
+    async def gate(self, name: str) -> None:
+        """Perhaps wait until the seed lets this controller go on."""
+        sim = self._sim
+        ambush = name == "raise" and sim.rng.random() < sim.ambush
+        if ambush:
+            self._runner.stalled = sim.rng.choice((10, 30, 60))
+            sim.ambushed = True
+        if ambush or sim.rng.random() < sim.gate * (3 if name in HOT else 1):
+            turn = asyncio.get_running_loop().create_future()
+            self._runner.gates.append((name, turn))
+            await turn
+
+    async def call(self, name: str) -> None:
+        """Before an effect: wait, then find the API server up or not."""
+        await self.gate(name)
+        if self._sim.api_down:
+            self._runner.disturbed = True
+            raise Outage("the API server does not answer")
+
+    async def reply(self, name: str) -> None:
+        """After an effect: wait; the reply may be lost."""
+        await self.gate(f"after {name}")
+        if self._sim.api_down and self._sim.rng.random() < 0.5:
+            self._runner.disturbed = True
+            raise Outage("the reply was lost")
+
+
+class GatedReleases(FakeReleases):
+    """`ports.Releases` of one controller."""
+
+    def __init__(self, ports: Ports, sim: Outside, runner: Runner) -> None:
+        super().__init__(sim.clock)
+        self._ports, self._sim, self._runner, self._shared = ports, sim, runner, sim.releases
+
+    async def get(self, namespace: str, name: str) -> Release | None:
+        await self._ports.call("get")
+        release = await self._shared.get(namespace, name)
+        await self._ports.reply("get")
+        return release
+
+    async def list(self, namespace: str | None, service: str | None = None) -> Sequence[Release]:
+        await self._ports.call("list")
+        return await self._shared.list(namespace, service)
+
+    async def save(self, release: Release, status: Status) -> Release:
+        await self._ports.call("save")
+        current = await self._shared.get(*release.key)
+        self._runner.disturbed |= current is None or current.revision != release.revision
+        saved = await self._shared.save(release, status)
+        self._sim.invariants.saved(release.status, saved, self._runner.health)
+        await self._ports.reply("save")
+        return saved
+
+
+class GatedTraffic:
+    """`ports.Traffic` of one controller."""
+
+    def __init__(self, ports: Ports, sim: Outside, runner: Runner) -> None:
+        self._ports, self._sim, self._runner = ports, sim, runner
+
+    async def observe(self, target: Target) -> Mesh | Gone | Unavailable:
+        await self._ports.gate("observe")
+        if self._sim.api_down:
+            self._runner.disturbed = True
+            return Unavailable("the API server does not answer")
+        seen = await self._sim.mesh.observe(target)
+        await self._ports.gate("after observe")
+        return seen
+
+    async def set_route(self, target: Target, route: Route, seen: Mesh) -> None:
+        await self._ports.call("raise" if route.percent > seen.percent else "set_route")
+        mesh = self._sim.mesh
+        before = (mesh.percent(target.canary), mesh.release)
+        self._runner.disturbed |= str(mesh.revision) != seen.revision
+        await mesh.set_route(target, route, seen)
+        self._sim.invariants.ordered(target, route, before, self._runner.health)
+        await self._ports.reply("set_route")
+
+    async def drop_destination(self, target: Target, version: str, seen: Mesh) -> None:
+        await self._ports.call("drop_destination")
+        await self._sim.mesh.drop_destination(target, version, seen)
+        await self._ports.reply("drop_destination")
+
+    async def add_subset(self, target: Target, version: str) -> None:
+        await self._ports.call("add_subset")
+        await self._sim.mesh.add_subset(target, version)
+        await self._ports.reply("add_subset")
+
+    async def drop_subset(self, target: Target, version: str) -> None:
+        await self._ports.call("drop_subset")
+        await self._sim.mesh.drop_subset(target, version)
+        await self._ports.reply("drop_subset")
+
+
+class GatedRest:
+    """`ports.Workloads`, `Metrics`, `Policies`, `Announcer` of one controller."""
+
+    def __init__(self, ports: Ports, sim: Outside, runner: Runner) -> None:
+        self._ports, self._sim, self._runner = ports, sim, runner
+
+    async def health(self, namespace: str, deployment: str) -> Health | Unavailable:
+        await self._ports.gate("health")
+        down = self._sim.api_down or self._sim.workloads.outage
+        seen = Unavailable("no answer") if down else await self._sim.workloads.health(namespace, deployment)
+        self._runner.health = seen
+        return seen
+
+    async def samples(self, subject: Subject, since: datetime, now: datetime) -> Samples | Unavailable:
+        await self._ports.gate("samples")
+        return await self._sim.prometheus.samples(subject, since, now)
+
+    def find(self, namespace: str, service: str) -> PolicySpec | Problem:
+        del namespace, service
+        return self._sim.policy
+
+    async def announce(self, release: Release, notice: Notice) -> None:
+        await self._ports.gate("announce")
+        self._runner.disturbed |= self._sim.announcer.outage != ""
+        await self._sim.announcer.announce(release, notice)
+        await self._ports.gate("after announce")
+
+    async def record(self, release: Release, name: str, fields: Mapping[str, Scalar]) -> None:
+        await self._sim.announcer.record(release, name, fields)

@@ -1,0 +1,85 @@
+"""Traffic that follows the mesh's weights, counted by two proxies, scraped into what Prometheus would hold.
+
+Requests are spread exactly by the weights (fractions are carried over), so the only chance in a run is its seed.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+from rollout.core.counts import Group, Samples, Series
+from rollout.core.route import Unavailable
+from rollout.ports import Subject
+from tests.fakes.mesh import FakeMesh
+from tests.fakes.workloads import FakeWorkloads
+
+PROXIES = ("p1", "p2")
+REQUESTS_PER_SECOND = 60.0
+LOOKBACK_S = 60.0
+
+
+class Prometheus:
+    """`ports.Metrics` in virtual time. `run` is what happens while time passes."""
+
+    def __init__(self, mesh: FakeMesh, workloads: FakeWorkloads, started: datetime, interval: timedelta) -> None:
+        self._mesh, self._workloads, self._interval = mesh, workloads, interval
+        self.error_rates: dict[str, float] = {}
+        """Version -> share of its requests that fail."""
+        self.outage = ""
+        self.lag = timedelta(0)
+        """How long a scrape takes to be visible."""
+        self.answered: datetime | None = None
+        """Newest sample that was ever given in an answer."""
+        self._counts: dict[str, dict[tuple[str, str], float]] = {proxy: {} for proxy in PROXIES}
+        self._scrapes: dict[str, list[tuple[float, dict[tuple[str, str], float]]]] = {proxy: [] for proxy in PROXIES}
+        self._now = started
+        self._due = {proxy: started + interval * (index + 1) / 2 for index, proxy in enumerate(PROXIES)}
+
+    def run(self, until: datetime) -> None:
+        """Serve requests and scrape until then."""
+        while (proxy := min(PROXIES, key=self._due.__getitem__)) and self._due[proxy] <= until:
+            self._serve(self._due[proxy])
+            self._scrapes[proxy].append((self._due[proxy].timestamp(), dict(self._counts[proxy])))
+            self._due[proxy] += self._interval
+        self._serve(until)
+
+    async def samples(self, subject: Subject, since: datetime, now: datetime) -> Samples | Unavailable:
+        """As the port says."""
+        if self.outage:
+            return Unavailable(self.outage)
+        start, end = since.timestamp() - LOOKBACK_S, (now - self.lag).timestamp()
+        series: list[Series] = []
+        ups: dict[tuple[str, str], list[tuple[float, float]]] = {}
+        newest = 0.0
+        for proxy, scrapes in self._scrapes.items():
+            visible = [scrape for scrape in scrapes if start <= scrape[0] <= end]
+            if not visible:
+                continue
+            newest = max(newest, visible[-1][0])
+            ups["proxies", proxy] = [(when, 1.0) for when, _ in visible]
+            for version, code in visible[-1][1]:
+                points = [(when, counts[version, code]) for when, counts in visible if (version, code) in counts]
+                series.append(Series(_group(version, subject), ("proxies", proxy), points, code=code))
+        if not newest:
+            return Samples(series=())
+        self.answered = max(self.answered or now, datetime.fromtimestamp(newest, UTC))
+        return Samples(series=tuple(series), ups=ups, newest=datetime.fromtimestamp(newest, UTC))
+
+    def _serve(self, until: datetime) -> None:
+        requests = (until - self._now).total_seconds() * REQUESTS_PER_SECOND / len(PROXIES)
+        self._now = until
+        for counts in self._counts.values() if requests else ():
+            for version, weight in self._mesh.weights.items():
+                share = requests * (1.0 if len(self._mesh.weights) == 1 else weight / 100)
+                if share and self._workloads.ready.get(f"checkout-{version}", 1) == 0:
+                    counts["", "503"] = counts.get(("", "503"), 0.0) + share
+                elif share:
+                    failed = share * self.error_rates.get(version, 0.0)
+                    counts[version, "200"] = counts.get((version, "200"), 0.0) + share - failed
+                    counts[version, "500"] = counts.get((version, "500"), 0.0) + failed
+
+
+def _group(version: str, subject: Subject) -> Group:
+    if version == "":
+        return "lost"
+    if f"checkout-{version}" == subject.canary:
+        return "canary"
+    return "stable" if f"checkout-{version}" == subject.stable else "other"

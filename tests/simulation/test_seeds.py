@@ -1,0 +1,165 @@
+"""Hostile worlds, a seed each: `ROLLOUT_SEEDS=20000 pytest tests/simulation` for a long night, 250 in every run.
+
+A failing seed is printed with what went wrong; `ROLLOUT_SEED=<it>` runs that world alone. And the simulator itself is
+put to the test: it must find each of the planted defects.
+"""
+
+import asyncio
+import os
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from rollout.core import analysis
+from rollout.core.decide import decide
+from rollout.core.intents import Announce
+from rollout.core.release import Phase, Release
+from rollout.core.route import Mesh, Route, Target
+from rollout.core.turn import Turn
+from rollout.ports import Conflict
+from rollout.reconciler import AFTER_A_CONFLICT, Key, Reconciler
+from tests.fakes.mesh import FakeMesh
+from tests.simulation.world import Simulation
+
+SEEDS = int(os.environ.get("ROLLOUT_SEEDS", "250"))
+ONLY = os.environ.get("ROLLOUT_SEED")
+ENOUGH = 400
+"""So many worlds, at most, until a planted defect must have shown itself."""
+
+
+def play(seed: int, *, mesh: type[FakeMesh] = FakeMesh, reconciler: type[Reconciler] = Reconciler) -> Simulation:
+    """One world from its beginning to its rest. AssertionError if something happened that must not."""
+
+    async def run() -> Simulation:
+        simulation = Simulation(seed, mesh=mesh, reconciler=reconciler)
+        await simulation.run()
+        return simulation
+
+    return asyncio.run(run())
+
+
+def found(*, mesh: type[FakeMesh] = FakeMesh, reconciler: type[Reconciler] = Reconciler) -> str:
+    """What the simulator says about a defect, for the first seed that shows it; "" if none does."""
+    for seed in range(ENOUGH):
+        try:
+            play(seed, mesh=mesh, reconciler=reconciler)
+        except AssertionError as error:
+            return str(error)
+    return ""
+
+
+def test_nothing_that_must_never_happen_happens_in_any_world() -> None:
+    outcomes: set[Phase] = set()
+    for seed in [int(ONLY)] if ONLY else range(SEEDS):
+        try:
+            simulation = play(seed)
+        except BaseException as error:
+            error.add_note(f"in the world of ROLLOUT_SEED={seed}")
+            raise
+        outcomes |= {release.status.phase for release in simulation.known()}
+    # Worlds in which all releases end alike would prove little.
+    assert ONLY or SEEDS < 100 or outcomes >= {phase for phase in Phase if phase.terminal}
+
+
+def test_the_same_seed_is_the_same_world() -> None:
+    for seed in range(10, 20):
+        one, other = play(seed), play(seed)
+        assert one.known() == other.known()
+        assert one.announcer.told == other.announcer.told
+        assert one.clock.now() == other.clock.now()
+
+
+class ActsBeforeItSaves(Reconciler):
+    """A planted defect: effect first."""
+
+    async def reconcile(self, key: Key) -> timedelta | None:
+        world = self._world
+        release = await world.releases.get(*key)
+        if release is None:
+            return None
+        decision = decide(release, await self._observe(release), world.clock.now())
+        await self._act(release.model_copy(update={"status": decision.status}), decision)
+        if decision.status != release.status:
+            try:
+                await world.releases.save(release, decision.status)
+            except Conflict:
+                return AFTER_A_CONFLICT
+        return decision.requeue_after
+
+
+class TellsBeforeItIsSaved(Reconciler):
+    """A planted defect: news of a decision that may lose its compare-and-set."""
+
+    async def reconcile(self, key: Key) -> timedelta | None:
+        release = await self._world.releases.get(*key)
+        if release is not None:
+            decision = decide(release, await self._observe(release), self._world.clock.now())
+            for intent in decision.intents:
+                if isinstance(intent, Announce):
+                    await self._announce(release, intent)
+        return await super().reconcile(key)
+
+
+class ForgetsToTell(Reconciler):
+    """A planted defect: news counts as told before it is."""
+
+    async def _announce(self, release: Release, intent: Announce) -> None:
+        uid, last = self._announced.get(release.key, ("", 0))
+        if uid != release.uid or intent.notice.sequence > last:
+            self._announced[release.key] = (release.uid, intent.notice.sequence)
+            await self._world.announcer.announce(release, intent.notice)
+
+
+class WritesBlindly(FakeMesh):
+    """A planted defect: no compare-and-set on the VirtualService."""
+
+    def _check_revision(self, seen: Mesh) -> None:
+        """Whatever."""
+
+
+class WritesBlindlyAndForgetsEpochs(WritesBlindly):
+    """A planted defect: a newer order does not refuse an older one either."""
+
+    def _check_epoch(self, target: Target, route: Route) -> None:
+        """Whatever."""
+
+
+@pytest.mark.parametrize(
+    ("reconciler", "invariant"),
+    [(ActsBeforeItSaves, "I1"), (TellsBeforeItIsSaved, "I10"), (ForgetsToTell, "I10")],
+)
+def test_a_defect_planted_in_the_reconciler_is_found(reconciler: type[Reconciler], invariant: str) -> None:
+    assert found(reconciler=reconciler).startswith(invariant)
+
+
+def test_blind_writes_to_the_mesh_are_found() -> None:
+    assert found(mesh=WritesBlindly)
+
+
+def test_blind_writes_without_epochs_let_an_old_order_return_after_a_rollback() -> None:
+    findings = (_finding(seed, WritesBlindlyAndForgetsEpochs) for seed in range(ENOUGH))
+    assert any(finding.startswith("I3") for finding in findings)
+
+
+def test_epochs_alone_keep_an_old_order_from_returning() -> None:
+    assert not any(_finding(seed, WritesBlindly).startswith("I3") for seed in range(ENOUGH // 4))
+
+
+def test_a_promotion_without_a_verdict_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    strict = analysis._outlook
+
+    def lenient(turn: Turn, again: timedelta) -> analysis.Outlook:
+        outlook = strict(turn, again)
+        return replace(outlook, passed=outlook.failed is None)
+
+    monkeypatch.setattr(analysis, "_outlook", lenient)
+    assert found()[:2] in {"I4", "I5"}
+
+
+def _finding(seed: int, mesh: type[FakeMesh]) -> str:
+    try:
+        play(seed, mesh=mesh)
+    except AssertionError as error:
+        return str(error)
+    return ""
