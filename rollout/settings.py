@@ -1,0 +1,29 @@
+"""What the controller is told when it starts: one frozen model, from flags or from `ROLLOUT_*` variables."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Settings(BaseModel):
+    """How `rollout serve` runs. Nothing here is about a single service; that is the policy's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kubeconfig: Path | None = None
+    context: str | None = None
+    namespaces: tuple[str, ...] = ()
+    """Namespaces to watch; empty for all."""
+    prometheus: str = "http://prometheus.istio-system:9090"
+    prometheus_token_file: Path | None = None
+    """A bearer token, read again for every request, so that a rotated one is used at once."""
+    prometheus_timeout_s: float = Field(default=3.0, gt=0, le=60)
+    cluster_domain: str = "cluster.local"
+    policies: Path = Path("/etc/rollout/policies")
+    listen: str = "127.0.0.1:8080"
+    """Where /livez, /readyz and /metrics are served; an empty string serves none."""
+    log_format: Literal["auto", "json", "console"] = "auto"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    workers: int = Field(default=8, ge=1, le=64)
+    """Releases reconciled at the same time."""
