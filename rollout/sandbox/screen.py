@@ -1,0 +1,139 @@
+"""How the demo looks: one live frame while it plays, one table when it is over. Reads, never decides."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from rollout.core.judge import Verdict
+from rollout.core.release import Phase, Release
+from rollout.sandbox.load_client import Counts
+from rollout.sandbox.story import Chapter, Result
+from rollout.telemetry import clean
+
+_BAR = 40
+_LEVELS = {"debug": "dim", "info": "", "warning": "yellow", "error": "bold red", "critical": "bold white on red"}
+_PHASES = {Phase.PROMOTED: "green", Phase.ROLLED_BACK: "red", Phase.ABORTED: "yellow", Phase.FAILED: "red"}
+_OUTCOMES = {"pass": "green", "fail": "bold red", "unknown": "yellow"}
+_MOST_EVENTS = 8
+_HIDDEN = {
+    "ts",
+    "level",
+    "event",
+    "release",
+    "service",
+    "namespace",
+    "version",
+    "phase",
+    "step",
+    "weight",
+    "epoch",
+    "id",
+    "at",
+}
+
+
+@dataclass(slots=True)
+class Scene:
+    """What is on the screen now."""
+
+    chapter: Chapter
+    release: Release
+    counts: Counts
+    p99: Mapping[str, str] = field(default_factory=dict)
+    """Per version, the histogram bucket that holds its 99th percentile."""
+    events: Sequence[Mapping[str, Any]] = ()
+    done: Sequence[Result] = ()
+
+
+def frame(scene: Scene) -> RenderableType:
+    """The live picture."""
+    release, status = scene.release, scene.release.status
+    canary, stable = scene.chapter.version, status.stable or "?"
+    step = f"step {status.step + 1}" if status.step is not None else "no step yet"
+    head = Text.assemble(
+        (f"{release.spec.service} {canary}", "bold"), f"  {scene.chapter.title}\n",
+        (f"{status.phase}", _PHASES.get(status.phase, "cyan")), f"  {step}  ", (clean(status.message), "italic"),
+    )  # fmt: skip
+    parts: list[RenderableType] = [head, _weights(stable, canary, status.weight), _numbers(scene, (stable, canary))]
+    if status.verdicts:
+        parts.append(_verdicts(status.verdicts))
+    return Group(
+        *(_line(result) for result in scene.done),
+        Panel(Group(*parts), title="rollout demo", border_style="cyan"),
+        Panel(Group(*(event_line(event) for event in scene.events[-_MOST_EVENTS:])), title="controller log"),
+    )
+
+
+def _weights(stable: str, canary: str, percent: int) -> RenderableType:
+    filled = round(percent * _BAR / 100)
+    return Text.assemble(
+        f"{stable:>4} ", ("█" * (_BAR - filled), "blue"), ("█" * filled, "magenta"), f" {canary}  ",
+        (f"{100 - percent} %", "blue"), " / ", (f"{percent} %", "magenta"),
+    )  # fmt: skip
+
+
+def _numbers(scene: Scene, versions: Sequence[str]) -> RenderableType:
+    table = Table("version", "answers", "errors", "p99 within", box=None, pad_edge=False, header_style="dim")
+    for version in versions:
+        errors = scene.counts.failed(version)
+        table.add_row(
+            version,
+            f"{scene.counts.of(version):,}",
+            Text(f"{errors:,}", "red" if errors else ""),
+            scene.p99.get(version, "-"),
+        )
+    return table
+
+
+def _verdicts(verdicts: Sequence[Verdict]) -> RenderableType:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for verdict in verdicts:
+        table.add_row(Text(verdict.outcome, _OUTCOMES[verdict.outcome]), Text(clean(verdict.message), overflow="fold"))
+    return table
+
+
+def event_line(event: Mapping[str, Any]) -> Text:
+    """One log line for people: time, event, weight, and what is special about it."""
+    special = " ".join(f"{name}={value}" for name, value in event.items() if name not in _HIDDEN and value is not None)
+    style = _LEVELS.get(str(event.get("level")), "")
+    weight = event.get("weight")
+    at = str(event.get("ts", ""))[11:23]
+    text = f"{at} {event.get('event')} {weight if weight is not None else '-'}% {special}"
+    return Text(clean(text), style, no_wrap=True, overflow="ellipsis")
+
+
+def _line(result: Result) -> Text:
+    status = result.release.status
+    mark = ("✓ ", "green") if result.as_told else ("✗ ", "bold red")
+    return Text.assemble(mark, f"{result.chapter.version} {status.phase}: {clean(status.message)}", overflow="ellipsis")
+
+
+def summary(results: Sequence[Result]) -> RenderableType:
+    """The table at the end of the story: the numbers, then the reasons, so that neither squeezes the other."""
+    numbers = Table(
+        "release", "outcome", "seconds per step", box=SIMPLE_HEAD, title="What happened", title_justify="left"
+    )
+    for name in ("canary requests", "of them failed", "first bad answer (or abort) to all back"):
+        numbers.add_column(name, justify="right")
+    reasons = Table("release", "what it was", "reason", box=SIMPLE_HEAD)
+    for result in results:
+        status, version = result.release.status, result.chapter.version
+        steps = [
+            f"{step.weight}%: {(step.until - step.since).total_seconds():.1f}" for step in status.steps if step.until
+        ]
+        numbers.add_row(
+            version,
+            Text(f"{status.phase}{'' if result.as_told else ' (unexpected)'}", _PHASES[status.phase]),
+            "  ".join(steps) or "-",
+            f"{result.requests:,}",
+            f"{result.failed:,}",
+            f"{result.back_s:.1f} s" if result.back_s is not None else "-",
+        )
+        reasons.add_row(version, result.chapter.title, clean(status.message))
+    return Group(numbers, reasons)

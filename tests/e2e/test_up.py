@@ -1,0 +1,103 @@
+"""`rollout sandbox up`, used as a person would: start a release, turn a knob, look, and leave with Ctrl-C."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.envoy, pytest.mark.prometheus]
+
+ROLLOUT = [sys.executable, "-m", "rollout"]
+
+
+@dataclass
+class Up:
+    process: subprocess.Popen[str]
+    environment: dict[str, str]
+
+    def rollout(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*ROLLOUT, *arguments], env=self.environment, capture_output=True, text=True, timeout=90, check=False
+        )
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    directory = tmp_path_factory.mktemp("up")
+    environment = {**os.environ, "ROLLOUT_SANDBOX": str(directory), "KUBECONFIG": str(directory / "kubeconfig")}
+    arguments = [*ROLLOUT, "sandbox", "up"]
+    with subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "Ctrl-C" in line:
+                break
+        yield Up(process, environment)
+        process.kill()
+
+
+def children_of(pid: int) -> set[int]:
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid:
+            found.add(int(stat.parent.name))
+    return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_knob_makes_a_release_fail_and_why_names_the_check(up: Up) -> None:
+    assert up.rollout("sandbox", "set", "checkout", "v3", "--errors", "20%").returncode == 0
+    started = up.rollout("start", "checkout", "-n", "shop", "--version", "v3", "--wait", "--timeout", "60s")
+    assert started.returncode == 10, started.stderr
+    release = started.stdout.strip()
+    why = up.rollout("why", release, "-n", "shop", "-o", "json")
+    assert '"check"' in why.stdout
+    assert "errors" in why.stdout
+
+
+def test_a_knob_of_a_version_that_is_not_there_is_an_error(up: Up) -> None:
+    assert up.rollout("sandbox", "set", "checkout", "v99", "--errors", "5%").returncode == 2
+
+
+def test_a_knob_that_makes_no_sense_is_an_error(up: Up) -> None:
+    assert up.rollout("sandbox", "set", "checkout", "v2", "--errors", "many").returncode == 2
+
+
+def test_a_second_sandbox_is_refused_while_one_runs(up: Up) -> None:
+    assert up.rollout("sandbox", "up").returncode == 2
+    assert up.process.poll() is None
+
+
+async def test_ctrl_c_leaves_no_process_behind(up: Up) -> None:
+    children = children_of(up.process.pid)
+    assert children
+    up.process.send_signal(signal.SIGINT)
+    assert up.process.wait(20) == 0
+    deadline = time.monotonic() + 5
+    while any(map(alive, children)) and time.monotonic() < deadline:
+        await asyncio.sleep(0.05)
+    assert not any(map(alive, children))
+
+
+def test_without_a_sandbox_a_knob_cannot_be_turned(tmp_path: Path) -> None:
+    environment = {**os.environ, "ROLLOUT_SANDBOX": str(tmp_path)}
+    turned = subprocess.run(
+        [*ROLLOUT, "sandbox", "set", "checkout", "v2", "--errors", "5%"], env=environment, check=False, timeout=30
+    )
+    assert turned.returncode == 2
