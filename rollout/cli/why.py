@@ -7,8 +7,7 @@ from typing import Any
 from rollout.cli.narrative import sentence, waits_for
 from rollout.cli.terminal import columns
 from rollout.core.judge import Verdict
-from rollout.core.policy import PolicySpec
-from rollout.core.quantities import format_duration, format_instant, format_share, parse_duration
+from rollout.core.quantities import format_duration, format_instant, format_share
 from rollout.core.release import Release
 
 _DOUBT = ("no-bucket", "no-data", "low-data", "above-limit", "suspect")
@@ -40,7 +39,7 @@ def finding_of(release: Release, now: datetime) -> Finding | None:
         weight=step.weight,
         since=step.since,
         until=max(until, step.since),
-        query=query_of(release, verdict, step.since, until),
+        query=status.query,
     )
 
 
@@ -76,39 +75,6 @@ def explanation_object(release: Release, now: datetime) -> dict[str, Any]:
             "query": found.query,
         }
     return answer
-
-
-def query_of(release: Release, verdict: Verdict, since: datetime, until: datetime) -> str:
-    """A PromQL range selector that shows the samples a check counted, to be pasted into Prometheus.
-
-    Raw samples, because `increase()` extrapolates and loses what a series counted before its first sample.
-    """
-    policy = release.status.policy or release.spec.policy or PolicySpec()
-    service, namespace = release.spec.service, release.namespace
-    where = (
-        f'reporter=~"{"|".join(policy.metrics.reporters)}",'
-        f'destination_service=~"{service}([.]{namespace}([.]svc([.].+)?)?)?(:[0-9]+)?"'
-    )
-    bound = _bound_ms(verdict.check)
-    if bound is None:
-        selector = f"istio_requests_total{{{where}}}"
-    else:
-        spelled = f"{bound:.15g}".replace(".", "[.]")
-        selector = f'istio_request_duration_milliseconds_bucket{{{where},le=~"{spelled}([.]0)?|[+]Inf"}}'
-    # One interval more, so that the last sample before the step shows where each counter stood.
-    span = format_duration(timedelta(seconds=round((until - since + policy.interval).total_seconds()) + 1))
-    return f"{selector}[{span}] @ {until.timestamp():.3f}"
-
-
-def _bound_ms(check: str) -> float | None:
-    """The bucket bound that a latency check is named for (`latency 500ms vs stable`), in milliseconds."""
-    words = check.split()
-    if len(words) < 2 or words[0] != "latency":
-        return None
-    try:
-        return parse_duration(words[1]) / timedelta(milliseconds=1)
-    except ValueError:  # bounds below a millisecond are written as `0.5ms`
-        return float(words[1].removesuffix("ms"))
 
 
 def _weight_of(verdict: Verdict) -> tuple[int, int, float]:

@@ -63,7 +63,7 @@ async def test_cancelling_the_start_leaves_nothing(tmp_path: Path) -> None:
     entering = asyncio.create_task(world.__aenter__())
 
     async def three_run() -> None:
-        while sum((tmp_path / f"{name}.log").exists() for name in ("prometheus", "service", "envoy")) < 3:  # noqa: ASYNC110 - files
+        while sum((tmp_path / f"{name}.log").exists() for name in ("prometheus", "service", "envoy")) < 3:
             await asyncio.sleep(0.005)
 
     async with asyncio.timeout(10):

@@ -40,7 +40,7 @@ async def healthy(world: World) -> None:
 
 async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 5.0) -> None:
     async with asyncio.timeout(seconds):
-        while not await condition():  # noqa: ASYNC110 - other processes decide
+        while not await condition():
             await asyncio.sleep(0.005)
 
 

@@ -33,7 +33,7 @@ def virtual_service(name: str) -> JsonObject:
 
 
 async def caught(call: Awaitable[object]) -> type[BaseException]:
-    with pytest.raises(Exception) as raised:
+    with pytest.raises(Exception) as raised:  # noqa: PT011 - which error is the parameter
         await call
     return raised.type
 

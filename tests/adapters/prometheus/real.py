@@ -28,7 +28,7 @@ _KEY = pytest.StashKey["RealPrometheus"]()
 
 def instant() -> datetime:
     """The time that the real Prometheus lives in."""
-    return datetime.now(UTC)
+    return datetime.now(UTC)  # noqa: TID251 - the real Prometheus lives in real time
 
 
 class RealPrometheus:
