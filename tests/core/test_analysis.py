@@ -1,11 +1,12 @@
 """The look after every scrape: what is counted, what convicts, what passes, what is too old to say anything."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 
 from rollout.core import analysis
-from rollout.core.counts import Counts, Samples, Tally
+from rollout.core.counts import Counts, Samples, Series, Tally
 from rollout.core.decide import decide
 from rollout.core.release import Phase, Release, Window
 from rollout.core.route import Unavailable
@@ -61,6 +62,19 @@ def test_blindness_is_told_once_and_its_end_too() -> None:
     analysis.look(back, given.policy(), drifted=False)
     assert back.status.blind_since is None
     assert [notice.name for notice in back.status.outbox] == ["metrics.unavailable", "metrics.restored"]
+
+
+def test_a_counter_whose_start_is_unknown_is_told_once() -> None:
+    at = given.NOW + STEP
+    points = ((at.timestamp() - 1, 1000.0), (at.timestamp(), 1005.0))
+    unknown = Samples((Series("canary", ("pods", "late"), points, code="200"),), newest=at)
+    release = given.release()
+    first = turn(release, unknown, at)
+    analysis.look(first, given.policy(), drifted=False)
+    assert [notice.name for notice in first.status.outbox] == ["metrics.uncertain"]
+    again = turn(release.model_copy(update={"status": first.status}), replace(unknown, newest=at + STEP), at + STEP)
+    analysis.look(again, given.policy(), drifted=False)
+    assert again.status.sequence == first.status.sequence
 
 
 def test_blindness_has_a_deadline() -> None:

@@ -157,6 +157,10 @@ class Invariants:
         self._hand, self._owner, self._touched = Hand(canary, percent, self._clock.now()), "hand", True
         self.always()
 
+    def unnamed(self) -> None:
+        """A person's tool took the release's name off the route, and nothing else."""
+        self._owner, self._touched = "hand", True
+
     def cycle_began(self, runner: int, aborts: frozenset[str]) -> None:
         """A controller begins to look, at a time when these releases are wished to be aborted."""
         self._aborts[runner] = aborts

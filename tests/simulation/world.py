@@ -237,6 +237,7 @@ class Simulation:
             self.mesh.delete()
         if rng.random() < faults.hand / 2:
             self.mesh.forget_the_name()
+            self.invariants.unnamed()
         if rng.random() < faults.hand:
             self.hand_on_route(*self._any_edit())
         if rng.random() < faults.wish:
