@@ -94,6 +94,9 @@ class Reconciler:
                 return None
         done = await self._act(release, decision)
         await self._record(release, decision, seen)
+        if decision.requeue_after is None:
+            # Over and announced: nothing will be asked of it again, so nothing is kept of it.
+            self._announced.pop(key, None)
         if not done:
             return AFTER_A_CONFLICT if decision.requeue_after is None else max(AFTER_A_CONFLICT, decision.requeue_after)
         return decision.requeue_after
