@@ -12,6 +12,8 @@ from rollout.core.turn import Turn
 
 CALM = timedelta(seconds=30)
 """When somebody undoes our rollback again and again: look, do not fight."""
+EAGER = timedelta(seconds=1)
+"""When our own write does not come through: try on, an outage may be over any moment."""
 MOST_REORDERS = 3
 MOST_TRIES = 5
 
@@ -37,13 +39,13 @@ def bring_back(turn: Turn, policy: PolicySpec, mesh: Mesh) -> None:
         turn.wait(status.reason, status.message, SOON)
         order_back(turn, mesh)
         if turn.late(policy.deadlines.route):
-            _stuck(turn, mesh, "the rollback cannot be written to the VirtualService")
+            _stuck(turn, mesh, "the rollback cannot be written to the VirtualService", EAGER)
     elif status.reorders < MOST_REORDERS:
         turn.put(reorders=status.reorders + 1, order=Route(percent=0, epoch=max(order.epoch, mesh.epoch) + 1))
         turn.tell("rollback.reordered", percent_seen=mesh.percent, times=status.reorders + 1)
         turn.order(mesh)
     else:
-        _stuck(turn, mesh, f"somebody gives {turn.version} {mesh.percent} % again and again")
+        _stuck(turn, mesh, f"somebody gives {turn.version} {mesh.percent} % again and again", CALM)
 
 
 def put_away(turn: Turn, policy: PolicySpec, mesh: Mesh, loser: str) -> bool:
@@ -73,10 +75,10 @@ def put_away(turn: Turn, policy: PolicySpec, mesh: Mesh, loser: str) -> bool:
     return False
 
 
-def _stuck(turn: Turn, mesh: Mesh, message: str) -> None:
+def _stuck(turn: Turn, mesh: Mesh, message: str, again: timedelta) -> None:
     if turn.status.reason != Reason.STUCK:
         turn.tell("rollback.stuck", percent_seen=mesh.percent, reason=message)
-    turn.wait(Reason.STUCK, message, CALM)
+    turn.wait(Reason.STUCK, message, again)
 
 
 def route_is_gone(turn: Turn, gone: Gone) -> None:
