@@ -114,7 +114,6 @@ async def _serve(settings: Settings) -> int:
         Reconciler(world),
         clock,
         namespaces=settings.namespaces,
-        workers=settings.workers,
         reload=lambda: _reload(policies),
     )
     _reload(policies)

@@ -13,6 +13,7 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from rollout import telemetry
+from rollout.core.release import Release
 from rollout.ports import Clock, Outage, Releases
 from rollout.reconciler import AFTER_AN_OUTAGE, Key, Reconciler
 
@@ -23,6 +24,8 @@ RELOAD = timedelta(seconds=2)
 PATIENCE = timedelta(seconds=30)
 """For how long the Kubernetes API may fail before we are not ready any more."""
 LONGEST_BACKOFF_S = 30.0
+LASTED_S = 5.0
+"""A watch that lived so long was a working one."""
 
 
 class WakeQueue:
@@ -70,17 +73,17 @@ class Controller:
         clock: Clock,
         *,
         namespaces: Sequence[str],
-        workers: int,
         reload: Callable[[], None],
     ) -> None:
         self._releases = releases
         self._reconciler = reconciler
         self._clock = clock
         self._namespaces: tuple[str | None, ...] = tuple(namespaces) or (None,)
-        self._workers = workers
         self._reload = reload
         self._queue = WakeQueue()
         self._failures: dict[Key, int] = {}
+        self._timers: dict[Key, asyncio.TimerHandle] = {}
+        self._wakes: set[asyncio.Task[None]] = set()
         self._failing_since: datetime | None = None
         self._log = structlog.stdlib.get_logger("rollout")
         # Nothing is too late to be looked at again, several missed looks are one look.
@@ -102,25 +105,33 @@ class Controller:
             async with asyncio.TaskGroup() as tasks:
                 for namespace in self._namespaces:
                     tasks.create_task(self._watch(namespace))
-                for _ in range(self._workers):
-                    tasks.create_task(self._work())
+                tasks.create_task(self._work(tasks))
         finally:
             self._scheduler.shutdown(wait=False)
+            for timer in self._timers.values():
+                timer.cancel()
+            for wake in self._wakes:
+                wake.cancel()
 
     async def _watch(self, namespace: str | None) -> None:
         """Wake every release that is new or was changed; begin again after each outage, with all there are."""
-        failures = 0
+        loop, failures = asyncio.get_running_loop(), 0
         while True:
+            began = loop.time()
             try:
                 async with contextlib.aclosing(self._releases.watch(namespace)) as releases:
                     async for release in releases:
                         self._api_answered()
-                        failures = 0
-                        self._reconciler.interrupt(release.key)
+                        if _is_over(release):
+                            continue
+                        self._reconciler.interrupt(release)
                         await self._queue.wake(release.key)
             except Outage as error:
-                failures += 1
                 self._api_failed(error)
+            except Exception:  # noqa: BLE001 - one object that nobody thought of must not blind us to all others
+                self._log.exception("reconcile.failed", namespace=namespace)
+            # A watch that breaks again at once would list everything each time: only one that lasted ends the backoff.
+            failures = 0 if loop.time() - began > LASTED_S else failures + 1
             await asyncio.sleep(min(LONGEST_BACKOFF_S, 0.2 * 2 ** min(failures, 8)))
 
     async def _resync(self) -> None:
@@ -132,17 +143,18 @@ class Controller:
                 continue
             self._api_answered()
             for release in releases:
-                if not release.status.phase.terminal:
+                if not _is_over(release):
                     await self._queue.wake(release.key)
 
-    async def _work(self) -> None:
-        while True:
-            async with self._queue.next() as key:
-                again = await self._cycle(key)
-            if again is not None and again <= timedelta(0):
-                await self._queue.wake(key)
-            elif again is not None:
-                self._wake_later(key, again)
+    async def _work(self, tasks: asyncio.TaskGroup) -> None:
+        """Take one key, and leave the queue to a successor: who waits for a slow Prometheus keeps nobody waiting."""
+        async with self._queue.next() as key:
+            tasks.create_task(self._work(tasks))
+            again = await self._cycle(key)
+        if again is not None and again <= timedelta(0):
+            await self._queue.wake(key)
+        elif again is not None:
+            self._wake_later(key, again)
 
     async def _cycle(self, key: Key) -> timedelta | None:
         """One reconcile, with what every kind of failure means for the next one."""
@@ -164,15 +176,17 @@ class Controller:
         return again
 
     def _wake_later(self, key: Key, delay: timedelta) -> None:
-        """One pending job per release: the newest decision about when to look again replaces the older one."""
-        self._scheduler.add_job(
-            self._queue.wake,
-            "date",
-            run_date=self._clock.now() + delay,
-            args=(key,),
-            id="/".join(key),
-            replace_existing=True,
-        )
+        """One timer per release, the newest replaces the older; monotonic, so a clock that is set stops none."""
+        loop = asyncio.get_running_loop()
+        if (old := self._timers.pop(key, None)) is not None:
+            old.cancel()
+        self._timers[key] = loop.call_later(delay.total_seconds(), self._ring, key)
+
+    def _ring(self, key: Key) -> None:
+        self._timers.pop(key, None)
+        wake = asyncio.get_running_loop().create_task(self._queue.wake(key))
+        self._wakes.add(wake)
+        wake.add_done_callback(self._wakes.discard)
 
     def _api_answered(self) -> None:
         self._failing_since = None
@@ -181,3 +195,8 @@ class Controller:
         if self._failing_since is None:
             self._failing_since = self._clock.now()
             self._log.warning("cluster.unavailable", error=str(error))
+
+
+def _is_over(release: Release) -> bool:
+    """Nothing is left to be done or said: years of finished releases cost no request."""
+    return release.status.phase.terminal and not release.status.outbox and not release.held

@@ -62,8 +62,19 @@ class Releases(Protocol):
         """Replace the status. Raises Conflict if the release changed since, NotFound if it is gone."""
         ...
 
+    async def hold(self, release: Release) -> None:
+        """Put our finalizer on it: deleted, it stays until `let_go`. Raises Conflict, NotFound; Refused if not allowed."""
+        ...
+
+    async def let_go(self, release: Release) -> None:
+        """Take our finalizer off it; others' stay. One that is gone is fine. Raises Conflict; Refused if not allowed."""
+        ...
+
     def watch(self, namespace: str | None) -> AsyncGenerator[Release, None]:
-        """All releases, then those that are new or whose `spec` changed. Ends with Outage; use `aclosing`."""
+        """All releases, then those that are new, deleted but held, or of a changed `spec`; ends with Outage.
+
+        Use `aclosing`.
+        """
         ...
 
 

@@ -12,11 +12,11 @@ from typing import assert_never
 from rollout.core.analysis import samples_since
 from rollout.core.counts import Samples
 from rollout.core.decide import Decision, Seen, decide
-from rollout.core.intents import AddSubset, Announce, DropDestination, DropSubset, SetRoute
+from rollout.core.intents import AddSubset, Announce, DropDestination, DropSubset, Hold, LetGo, RouteChange, SetRoute
 from rollout.core.judge import Verdict
 from rollout.core.policy import PolicySpec
 from rollout.core.release import Phase, Release
-from rollout.core.route import Problem, Target, Unavailable
+from rollout.core.route import Mesh, Problem, Target, Unavailable
 from rollout.core.workload import Health
 from rollout.ports import (
     Announcer,
@@ -35,6 +35,7 @@ from rollout.ports import (
 
 Key = tuple[str, str]
 AFTER_A_CONFLICT = timedelta(milliseconds=100)
+LONGEST_RETRY = timedelta(seconds=5)
 AFTER_AN_OUTAGE = timedelta(seconds=1)
 
 
@@ -57,11 +58,17 @@ class Reconciler:
     def __init__(self, world: World) -> None:
         self._world = world
         self._announced: dict[Key, tuple[str, int]] = {}
-        self._observing: dict[Key, asyncio.Task[Seen]] = {}
+        self._observing: dict[Key, tuple[Release, asyncio.Task[Seen]]] = {}
+        self._failing: dict[Key, tuple[str, int]] = {}
 
-    def interrupt(self, key: Key) -> None:
-        """The release changed: do not let a slow answer of the old look delay what it asks for now."""
-        if (task := self._observing.get(key)) is not None:
+    def interrupt(self, release: Release) -> None:
+        """If the release changed: do not let a slow answer of the old look delay what it asks for now."""
+        old, task = self._observing.get(release.key, (release, None))
+        if task is not None and (old.uid, old.generation, old.deleting) != (
+            release.uid,
+            release.generation,
+            release.deleting,
+        ):
             task.cancel()
 
     async def reconcile(self, key: Key) -> timedelta | None:
@@ -73,8 +80,10 @@ class Reconciler:
         release = await world.releases.get(*key)
         if release is None:
             self._announced.pop(key, None)
+            self._failing.pop(key, None)
             return None
-        task = self._observing[key] = asyncio.create_task(self._observe(release))
+        task = asyncio.create_task(self._observe(release))
+        self._observing[key] = release, task
         try:
             seen = await task
         except asyncio.CancelledError:
@@ -98,7 +107,10 @@ class Reconciler:
             # Over and announced: nothing will be asked of it again, so nothing is kept of it.
             self._announced.pop(key, None)
         if not done:
-            return AFTER_A_CONFLICT if decision.requeue_after is None else max(AFTER_A_CONFLICT, decision.requeue_after)
+            _, times = self._failing.get(key, ("", 0))
+            patience: timedelta = min(LONGEST_RETRY, AFTER_A_CONFLICT * 2.0 ** min(times, 10))
+            return max(decision.requeue_after or timedelta(0), patience)
+        self._failing.pop(key, None)
         return decision.requeue_after
 
     async def _observe(self, release: Release) -> Seen:
@@ -119,6 +131,8 @@ class Reconciler:
         mesh, health, samples = await asyncio.gather(
             world.traffic.observe(target), self._health(target, policy), self._samples(release, target, policy)
         )
+        if status.phase is Phase.PENDING and isinstance(mesh, Mesh):
+            rivals = (*rivals, *await self._holder(release, mesh, rivals))
         return Seen(mesh=mesh, health=health, samples=samples, policy=policy, rivals=rivals, announced=known)
 
     async def _rivals(self, release: Release) -> tuple[str, ...]:
@@ -133,13 +147,23 @@ class Reconciler:
             and (other.status.phase is not Phase.PENDING or _older((other.created_at, other.name), mine))
         )
 
+    async def _holder(self, release: Release, mesh: Mesh, known: tuple[str, ...]) -> tuple[str, ...]:
+        """The unfinished release that ordered this route last: another service's, on the same VirtualService."""
+        if mesh.release in {"", release.name, *known}:
+            return ()
+        holder = await self._world.releases.get(release.namespace, mesh.release)
+        return () if holder is None or holder.status.phase.terminal else (holder.name,)
+
     async def _health(self, target: Target, policy: PolicySpec) -> Health | Unavailable:
         return await self._world.workloads.health(target.namespace, policy.deployment_of(target.service, target.canary))
 
     async def _samples(self, release: Release, target: Target, policy: PolicySpec) -> Samples | Unavailable | None:
         status, now = release.status, self._world.clock.now()
         wanted = (
-            status.phase in {Phase.PREPARING, Phase.ANALYSING} and release.spec.abort is None and not release.problem
+            status.phase in {Phase.PREPARING, Phase.ANALYSING}
+            and release.spec.abort is None
+            and not release.deleting
+            and not release.problem
         )
         if not wanted or target.stable is None:
             return None
@@ -171,23 +195,31 @@ class Reconciler:
                 done = await self._attempt(release, intent)
         return done
 
-    async def _attempt(self, release: Release, intent: SetRoute | AddSubset | DropDestination | DropSubset) -> bool:
-        """One change of the mesh; False if it could not be made."""
-        policy = release.status.policy
-        assert policy is not None, "the route is touched only after the policy is frozen"
+    async def _attempt(self, release: Release, intent: Hold | LetGo | RouteChange) -> bool:
+        """One change of the mesh or of our finalizer; False if it could not be made."""
         try:
-            await self._change(release, release.target(policy), intent)
+            match intent:
+                case Hold():
+                    await self._world.releases.hold(release)
+                case LetGo():
+                    await self._world.releases.let_go(release)
+                case _:
+                    policy = release.status.policy
+                    assert policy is not None, "the route is touched only after the policy is frozen"
+                    await self._change(release, release.target(policy), intent)
         except Conflict:
             return False
         except (Refused, NotFound, Outage) as error:
-            fields = {"percent": intent.route.percent if isinstance(intent, SetRoute) else None, "error": str(error)}
-            await self._world.announcer.record(release, "traffic.apply_failed", fields)
+            last, times = self._failing.get(release.key, ("", 0))
+            self._failing[release.key] = str(error), times + 1
+            if str(error) != last:
+                percent = intent.route.percent if isinstance(intent, SetRoute) else None
+                fields = {"percent": percent, "error": str(error)}
+                await self._world.announcer.record(release, "traffic.apply_failed", fields)
             return False
         return True
 
-    async def _change(
-        self, release: Release, target: Target, intent: SetRoute | AddSubset | DropDestination | DropSubset
-    ) -> None:
+    async def _change(self, release: Release, target: Target, intent: RouteChange) -> None:
         traffic, clock = self._world.traffic, self._world.clock
         began = clock.now()
         match intent:

@@ -25,5 +25,3 @@ class Settings(BaseModel):
     """Where /livez, /readyz and /metrics are served; an empty string serves none."""
     log_format: Literal["auto", "json", "console"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    workers: int = Field(default=8, ge=1, le=64)
-    """Releases reconciled at the same time."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from rollout import controller as module
 from rollout.adapters.clock import SystemClock
 from rollout.controller import PATIENCE, Controller, WakeQueue
+from rollout.core.release import Phase, Release
 from rollout.core.route import Problem
 from rollout.ports import Outage
 from rollout.reconciler import Key, Reconciler, World
@@ -127,8 +128,8 @@ class Scripted(Reconciler):
         self.cycles.append(key)
         return self.does(key)
 
-    def interrupt(self, key: Key) -> None:
-        self.interrupted.append(key)
+    def interrupt(self, release: Release) -> None:
+        self.interrupted.append(release.key)
 
 
 class House:
@@ -151,9 +152,7 @@ class House:
         self.controller = self.with_reconciler(self.reconciler)
 
     def with_reconciler(self, reconciler: Reconciler) -> Controller:
-        return Controller(
-            self.releases, reconciler, self.clock, namespaces=("shop",), workers=2, reload=self._count_reload
-        )
+        return Controller(self.releases, reconciler, self.clock, namespaces=("shop",), reload=self._count_reload)
 
     def _count_reload(self) -> None:
         self.reloads += 1
@@ -221,7 +220,7 @@ async def test_a_newer_requeue_replaces_the_older_one() -> None:
 
 def jobs(controller: Controller) -> list[str]:
     """Keys that will be woken later."""
-    return [job.id for job in controller._scheduler.get_jobs() if "/" in job.id]
+    return ["/".join(key) for key in controller._timers]
 
 
 @pytest.mark.usefixtures("quick")
@@ -291,7 +290,7 @@ async def test_policies_are_reloaded_while_it_runs(monkeypatch: pytest.MonkeyPat
 async def test_a_controller_is_unready_only_while_the_api_server_fails_for_long() -> None:
     house = House()
     clock = FakeClock(given.NOW)
-    idle = Controller(house.releases, house.reconciler, clock, namespaces=(), workers=1, reload=house._count_reload)
+    idle = Controller(house.releases, house.reconciler, clock, namespaces=(), reload=house._count_reload)
     clock.advance(10 * PATIENCE)
     assert idle.is_ready()
     idle._api_failed(Outage("no answer"))
@@ -332,3 +331,52 @@ async def test_a_real_reconciler_carries_a_release_to_its_end() -> None:
 
     async with running(house.with_reconciler(Reconciler(house.world)).run(), look()):
         await eventually(lambda: finished == ["NoPolicy"])
+
+
+async def test_looks_that_hang_keep_nobody_else_waiting() -> None:
+    class Hanging(Scripted):
+        async def reconcile(self, key: Key) -> timedelta | None:
+            self.cycles.append(key)
+            if key[1].startswith("slow"):
+                await asyncio.Event().wait()
+            return None
+
+    house = House()
+    hanging = Hanging(house.world)
+    for number in range(100):
+        await house.create(f"slow-{number}")
+    await house.create("urgent")
+    async with running(house.with_reconciler(hanging).run()):
+        await eventually(lambda: ("shop", "urgent") in hanging.cycles)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_an_object_that_nobody_thought_of_does_not_blind_the_watch() -> None:
+    class Breaking(FakeReleases):
+        broken = 3
+
+        async def watch(self, namespace: str | None) -> AsyncGenerator[Release, None]:
+            if self.broken:
+                self.broken -= 1
+                raise OverflowError("date value out of range")
+            async with contextlib.aclosing(super().watch(namespace)) as releases:
+                async for release in releases:
+                    yield release
+
+    house = House()
+    house.releases = Breaking(house.clock)
+    await house.create("one")
+    async with running(house.with_reconciler(house.reconciler).run()):
+        await eventually(lambda: ONE in house.reconciler.cycles)
+
+
+async def test_a_release_that_is_over_costs_nothing() -> None:
+    house = House()
+    await house.create("one")
+    release = await house.releases.get(*ONE)
+    assert release is not None
+    await house.releases.save(release, release.status.model_copy(update={"phase": Phase.PROMOTED}))
+    await house.create("other")
+    async with running(house.controller.run()):
+        await eventually(lambda: OTHER in house.reconciler.cycles)
+    assert ONE not in house.reconciler.cycles

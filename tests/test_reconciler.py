@@ -259,19 +259,29 @@ async def analysing_with_slow_metrics() -> tuple[Place, asyncio.Task[timedelta |
 async def test_slow_metrics_do_not_delay_an_abort() -> None:
     place, cycle = await analysing_with_slow_metrics()
     await place.abort()
-    place.reconciler.interrupt(KEY)
+    place.reconciler.interrupt(await place.release())
     assert await cycle == timedelta(0)
     await place.reconciler.reconcile(KEY)
     assert (await place.status()).phase is Phase.ROLLING_BACK
     assert percent(place) == 0
 
 
+async def test_a_release_that_did_not_change_interrupts_nothing() -> None:
+    place, cycle = await analysing_with_slow_metrics()
+    place.reconciler.interrupt(await place.release())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not cycle.done()
+    cycle.cancel()
+    await asyncio.gather(cycle, return_exceptions=True)
+
+
 async def test_an_interrupt_is_for_looks_only() -> None:
     place = Place()
     await place.begin()
-    place.reconciler.interrupt(KEY)
+    place.reconciler.interrupt(await place.release())
     assert await place.reconciler.reconcile(KEY) == timedelta(0)
-    place.reconciler.interrupt(KEY)
+    place.reconciler.interrupt(await place.release())
     assert (await place.status()).phase is Phase.PREPARING
 
 

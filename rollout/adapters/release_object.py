@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from rollout.core.release import API_VERSION, Phase, Release, ReleaseSpec, Status
+from rollout.core.release import API_VERSION, FINALIZER, Phase, Release, ReleaseSpec, Status
 
 KIND = "Release"
 SERVICE_LABEL = "rollout.dev/service"
@@ -58,6 +58,23 @@ def spec_change(release: Release, spec: ReleaseSpec) -> dict[str, Any]:
     return {"metadata": {"resourceVersion": release.revision}, **({"spec": change} if change else {})}
 
 
+def hold_change(obj: Mapping[str, Any], *, held: bool) -> list[dict[str, Any]]:
+    """The JSON patch that puts our finalizer on or takes it off; empty where that is so already.
+
+    The whole list is written, guarded by the resourceVersion of the object it was read from, so that nobody else's
+    finalizer is lost or comes back.
+    """
+    metadata = obj["metadata"]
+    before = metadata.get("finalizers") or []
+    if (FINALIZER in before) == held:
+        return []
+    after = [*before, FINALIZER] if held else [one for one in before if one != FINALIZER]
+    return [
+        {"op": "test", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]},
+        {"op": "add", "path": "/metadata/finalizers", "value": after},
+    ]
+
+
 def read_release(obj: Mapping[str, Any]) -> Release:
     """Any object of our kind; never raises for what a user can have written into spec or status.
 
@@ -76,6 +93,8 @@ def read_release(obj: Mapping[str, Any]) -> Release:
         created_at=_instant(metadata.get("creationTimestamp")),
         spec=spec,
         status=status,
+        deleting=metadata.get("deletionTimestamp") is not None,
+        held=FINALIZER in (metadata.get("finalizers") or []),
         problem="; ".join(problems),
         revision=metadata.get("resourceVersion", ""),
     )

@@ -10,6 +10,7 @@ from contextlib import aclosing
 
 from rollout.adapters.cluster import Cluster, Expired, JsonObject
 from rollout.adapters.release_object import (
+    hold_change,
     is_name,
     new_object,
     oldest_first,
@@ -18,15 +19,15 @@ from rollout.adapters.release_object import (
     status_object,
 )
 from rollout.core.release import API_VERSION, Release, ReleaseSpec, Status
-from rollout.ports import NotFound, Outage, Refused
+from rollout.ports import Conflict, NotFound, Outage, Refused
 
 _WATCH_SECONDS = 60.0
 """Short, because a connection that died without a word is only noticed when a watch should have ended."""
 _TOO_SHORT = 0.5
 _MOST_SHORT = 5
 
-Known = dict[tuple[str, str], tuple[str, int]]
-"""(namespace, name) -> (uid, generation) as last yielded."""
+Known = dict[tuple[str, str], tuple[str, int, bool]]
+"""(namespace, name) -> (uid, generation, whether it was deleted) as last yielded."""
 
 
 class ClusterReleases:
@@ -84,10 +85,38 @@ class ClusterReleases:
         path = f"{_path(*release.key)}/status"
         return read_release(await self._cluster.replace(path, status_object(release, status)))
 
-    async def watch(self, namespace: str | None) -> AsyncGenerator[Release, None]:
-        """Releases that are new or whose generation changed, beginning with all there are; status changes wake nobody.
+    async def hold(self, release: Release) -> None:
+        """Put our finalizer on it, as it was read.
 
-        Lists again by itself when the server has forgotten where we were. Ends by raising Outage, after which the
+        Raises Conflict if the release changed since, NotFound if it is gone, Refused if not accepted (a release that is
+        being deleted already takes no new finalizer).
+        """
+        await self._set_held(release, held=True)
+
+    async def let_go(self, release: Release) -> None:
+        """Take our finalizer off, and leave those of others; a release that is gone is fine.
+
+        Raises Conflict if the release changed since it was read, Refused if not accepted.
+        """
+        try:
+            await self._set_held(release, held=False)
+        except NotFound:
+            return
+
+    async def _set_held(self, release: Release, *, held: bool) -> None:
+        path = _path(*release.key)
+        obj = await self._cluster.get(path)
+        if obj["metadata"].get("uid", "") != release.uid:
+            raise NotFound(f"{release.name} is another one by now")
+        if obj["metadata"]["resourceVersion"] != release.revision:
+            raise Conflict(f"{release.name} was modified")
+        if change := hold_change(obj, held=held):
+            await self._cluster.patch(path, change)
+
+    async def watch(self, namespace: str | None) -> AsyncGenerator[Release, None]:
+        """Releases that are new, or whose generation changed, or that are being deleted; status changes wake nobody.
+
+        Begins with all there are. Lists again by itself when the server has forgotten where we were. Ends by raising Outage, after which the
         caller begins anew; nothing is missed by that, only told again. Leave it with `contextlib.aclosing`.
         """
         known: Known = {}
@@ -133,8 +162,9 @@ def _key(obj: JsonObject) -> tuple[str, str]:
 
 
 def _is_news(known: Known, obj: JsonObject) -> bool:
-    """Whether the spec of this very object was not told yet; from now on it was."""
-    now = (obj["metadata"]["uid"], obj["metadata"]["generation"])
+    """Whether the spec of this very object, or its deletion, was not told yet; from now on it was."""
+    metadata = obj["metadata"]
+    now = (metadata["uid"], metadata["generation"], metadata.get("deletionTimestamp") is not None)
     if known.get(_key(obj)) == now:
         return False
     known[_key(obj)] = now

@@ -235,9 +235,6 @@ def serve(
     log_level: Annotated[
         LogLevel, typer.Option("--log-level", envvar="ROLLOUT_LOG_LEVEL", help="The least important lines to write.")
     ] = LogLevel.INFO,
-    workers: Annotated[
-        int, typer.Option("--workers", envvar="ROLLOUT_WORKERS", min=1, max=64, help="Releases decided at once.")
-    ] = 8,
     namespaces: Annotated[
         list[str] | None,
         typer.Option("--namespace", "-n", envvar="ROLLOUT_NAMESPACES", help="Watch only this one; may be repeated."),
@@ -261,7 +258,6 @@ def serve(
         listen=listen,
         log_format=log_format.value,
         log_level=log_level.value,
-        workers=workers,
     )
     raise typer.Exit(session.surroundings.assembly().serve(settings))
 

@@ -9,16 +9,18 @@ from datetime import datetime, timedelta
 
 from rollout.core import analysis
 from rollout.core.ending import bring_back, put_away, route_is_gone
-from rollout.core.intents import AddSubset
+from rollout.core.intents import AddSubset, Hold, LetGo
 from rollout.core.orders import SOON, give_up, is_taken_over, locate, next_weight, roll_back
 from rollout.core.policy import PolicySpec
-from rollout.core.release import Cause, Phase, Reason, Release, StepRecord
+from rollout.core.release import FINALIZER, Cause, Phase, Reason, Release, StepRecord
 from rollout.core.route import Gone, Mesh, Problem, Route, Unavailable
 from rollout.core.standing import Standing
 from rollout.core.turn import TRANSITIONS, Decision, Seen, Turn
 from rollout.core.workload import Health
 
 __all__ = ["TRANSITIONS", "Decision", "Seen", "decide"]
+
+_DELETED = "the Release object was deleted"
 
 
 def decide(release: Release, seen: Seen, now: datetime) -> Decision:
@@ -28,6 +30,7 @@ def decide(release: Release, seen: Seen, now: datetime) -> Decision:
     turn.drop_announced()
     phase = turn.status.phase
     if phase.terminal:
+        _let_go(turn)
         return turn.done()
     if phase is Phase.PENDING:
         _begin(turn)
@@ -42,6 +45,13 @@ def decide(release: Release, seen: Seen, now: datetime) -> Decision:
         turn.put(weight=mesh.percent)
         _act_on(turn, policy, mesh)
     return turn.done()
+
+
+def _let_go(turn: Turn) -> None:
+    """After the end, once all of it is told, the object may be deleted."""
+    # Without an end there is only a status that nobody could read: who knows where its traffic is.
+    if turn.release.held and turn.status.finished_at is not None and not turn.status.outbox:
+        turn.want(LetGo())
 
 
 def _act_on(turn: Turn, policy: PolicySpec, mesh: Mesh) -> None:
@@ -77,12 +87,15 @@ def _begin(turn: Turn) -> None:
     if wish is not None:
         turn.put(cause=Cause(kind="person", reason=Reason.ABORTED, message=_by(wish.by, wish.reason)))
         turn.end(Phase.ABORTED)
+    elif release.deleting:
+        turn.put(cause=Cause(kind="person", reason=Reason.ABORTED, message=_DELETED))
+        turn.end(Phase.ABORTED)
     elif release.problem:
         turn.refuse(Reason.INVALID_SPEC, release.problem)
     elif isinstance(policy, Problem):
         turn.refuse(Reason.NO_POLICY, policy.message)
     elif seen.rivals:
-        turn.refuse(Reason.BUSY, f"another release of {release.spec.service} is under way: {', '.join(seen.rivals)}")
+        turn.refuse(Reason.BUSY, f"another release is under way on this service or its route: {', '.join(seen.rivals)}")
     elif isinstance(mesh, Gone):
         turn.refuse(Reason.UNSUPPORTED_ROUTE, mesh.message)
     elif policy is None or mesh is None or isinstance(mesh, Unavailable):
@@ -108,15 +121,21 @@ def _begin(turn: Turn) -> None:
         )
         turn.go(Phase.PREPARING, Reason.WAITING_FOR_READY, "claiming the route")
         turn.tell("release.started", stable=mesh.stable, steps="/".join(str(step.weight) for step in policy.steps))
+        if not release.held:
+            # Before the claim: a change that fails holds back those after it, so nothing is on the route unprotected.
+            turn.want(Hold())
         turn.order(mesh)
 
 
 def _reason_to_stop(turn: Turn, policy: PolicySpec) -> Cause | None:
-    """What ends a release in any phase before it rolls back: a wish, a spoilt spec, its total deadline."""
+    """What ends a release in any phase before it rolls back: a wish, its deletion, a spoilt spec, its total deadline."""
     release, status = turn.release, turn.status
     if (wish := release.spec.abort) is not None:
         turn.tell("release.abort_requested", actor=wish.by, reason=wish.reason)
         return Cause(kind="person", reason=Reason.ABORTED, message=_by(wish.by, wish.reason))
+    if release.deleting:
+        turn.tell("release.abort_requested", reason=_DELETED)
+        return Cause(kind="person", reason=Reason.ABORTED, message=_DELETED)
     if release.problem:
         return Cause(kind="infrastructure", reason=Reason.INVALID_SPEC, message=release.problem)
     if status.started_at is not None and turn.now - status.started_at > policy.deadlines.total:
@@ -127,7 +146,10 @@ def _reason_to_stop(turn: Turn, policy: PolicySpec) -> Cause | None:
 
 
 def _prepare(turn: Turn, policy: PolicySpec, mesh: Mesh) -> None:
-    """Preparing: the claim is on the route, the pods are ready, metrics answer, the subset exists and has settled."""
+    """Preparing: the object is held, the claim is on the route, pods ready, metrics there, the subset has settled."""
+    if not turn.release.held:
+        _hold(turn, policy, mesh)
+        return
     where, confirmed = locate(turn, mesh), turn.status.confirmed
     if where is not Standing.SEEN:
         if where is Standing.PENDING and confirmed is None and turn.late(policy.deadlines.route):
@@ -146,6 +168,16 @@ def _prepare(turn: Turn, policy: PolicySpec, mesh: Mesh) -> None:
     else:
         analysis.note_what_was_lost_before(turn, policy)
         next_weight(turn, policy, mesh, 0)
+
+
+def _hold(turn: Turn, policy: PolicySpec, mesh: Mesh) -> None:
+    """Without our finalizer a deletion would leave the traffic wherever it is: then none is moved."""
+    if turn.late(policy.deadlines.ready + policy.deadlines.route):
+        message = f"the finalizer {FINALIZER} could not be set in time; it takes the right to patch releases"
+        give_up(turn, mesh, Reason.ROUTE_NOT_WRITABLE, message)
+    else:
+        turn.want(Hold())
+        turn.wait(Reason.WAITING_FOR_READY, f"setting the finalizer {FINALIZER} on the Release", SOON)
 
 
 def _is_ready(turn: Turn, policy: PolicySpec, mesh: Mesh) -> bool:

@@ -7,6 +7,16 @@ from rollout.core.route import Mesh, Route
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """Put our finalizer on the Release: from now on it cannot disappear while it moves traffic."""
+
+
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """Take our finalizer off the Release: nothing depends on it any more, it may be deleted."""
+
+
+@dataclass(frozen=True, slots=True)
 class SetRoute:
     """Order the mesh, unless the VirtualService changed since `seen`."""
 
@@ -43,4 +53,5 @@ class Announce:
     notice: Notice
 
 
-Intent = SetRoute | AddSubset | DropDestination | DropSubset | Announce
+RouteChange = SetRoute | AddSubset | DropDestination | DropSubset
+Intent = Hold | LetGo | RouteChange | Announce

@@ -76,7 +76,11 @@ def _instant(value: Any) -> datetime:
         value = datetime.fromisoformat(value)
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise ValueError("expected an RFC 3339 time with its zone, such as 2026-11-21T12:00:00Z")
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        # Year 1 east of Greenwich: no instant that UTC has a name for. pydantic would let an OverflowError through.
+        raise ValueError("expected a time between the years 1 and 9999 in UTC") from error
 
 
 def format_instant(value: datetime) -> str:

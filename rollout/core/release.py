@@ -17,6 +17,8 @@ from rollout.core.quantities import Instant, Label, Listed, Model, Version
 from rollout.core.route import Route, Target
 
 API_VERSION = "rollout.dev/v1alpha1"
+FINALIZER = "rollout.dev/traffic"
+"""Keeps a deleted Release in its place until its traffic was brought back."""
 
 
 class Phase(StrEnum):
@@ -228,6 +230,10 @@ class Release(Model):
     created_at: Instant | None = None
     spec: ReleaseSpec
     status: Status = Field(default_factory=Status)
+    deleting: bool = False
+    """Somebody deleted the object; it stays until our finalizer is taken off."""
+    held: bool = False
+    """Our finalizer is on it."""
     problem: str = ""
     """Why the spec could not be read as it is; what could be saved of it is in `spec`."""
     revision: str = ""

@@ -169,3 +169,9 @@ def test_a_model_cannot_be_changed_nor_given_what_it_does_not_know() -> None:
         Sample.model_validate({"howlong": "5m"})
     with pytest.raises(ValidationError):
         Sample().note = "x"  # type: ignore[misc] # the very thing that is refused
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00"])
+def test_an_instant_that_utc_has_no_name_for_is_refused(text: str) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(Instant).validate_python(text)

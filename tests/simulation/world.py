@@ -276,11 +276,11 @@ class Simulation:
             "promote": {"promote": SkipWish(by="ann", at=self.clock.now(), step=step)},
             "abort": {"abort": wish},
         }[what]  # type: ignore[assignment]
-        await self.releases.wish(release, spec.model_copy(update=change))
+        changed = await self.releases.wish(release, spec.model_copy(update=change))
         self.wake()
         for runner in self.runners:
             runner.disturbed = True
-            runner.reconciler.interrupt(release.key)
+            runner.reconciler.interrupt(changed)
 
     async def heal(self) -> None:
         """Faults stop. What people did stays done."""
