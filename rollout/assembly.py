@@ -135,6 +135,8 @@ def _reload(policies: "PolicyFiles") -> None:
         log.info("policy.loaded", file=loaded.file, services=[f"{s[0]}/{s[1]}" for s in loaded.services])
     for invalid in changes.invalid:
         log.error("policy.invalid", file=invalid.file, error=invalid.error)
+    for removed in changes.removed:
+        log.warning("policy.removed", file=removed)
     telemetry.POLICIES_LOADED.set(policies.count)
     telemetry.POLICIES_INVALID.set(policies.invalid_count)
 

@@ -63,11 +63,11 @@ class Releases(Protocol):
         ...
 
     async def hold(self, release: Release) -> None:
-        """Put our finalizer on it: deleted, it stays until `let_go`. Raises Conflict, NotFound; Refused if not allowed."""
+        """Put our finalizer on: deleted, it stays until `let_go`. Raises Conflict, NotFound; Refused if not allowed."""
         ...
 
     async def let_go(self, release: Release) -> None:
-        """Take our finalizer off it; others' stay. One that is gone is fine. Raises Conflict; Refused if not allowed."""
+        """Take our finalizer off; one that is gone is fine. Raises Conflict; Refused if not allowed."""
         ...
 
     def watch(self, namespace: str | None) -> AsyncGenerator[Release, None]:

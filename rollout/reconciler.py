@@ -160,10 +160,7 @@ class Reconciler:
     async def _samples(self, release: Release, target: Target, policy: PolicySpec) -> Samples | Unavailable | None:
         status, now = release.status, self._world.clock.now()
         wanted = (
-            status.phase in {Phase.PREPARING, Phase.ANALYSING}
-            and release.spec.abort is None
-            and not release.deleting
-            and not release.problem
+            status.phase in {Phase.PREPARING, Phase.ANALYSING} and release.spec.abort is None and not release.deleting
         )
         if not wanted or target.stable is None:
             return None

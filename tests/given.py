@@ -58,9 +58,14 @@ def release(
     policy: PolicySpec = POLICY,
     wishes: Mapping[str, Any] | None = None,
     problem: str = "",
+    deleting: bool = False,
+    held: bool = NOT_TOLD,
     **status: Any,
 ) -> Release:
-    """A release in `phase`, entered just now: epoch 1 is the claim, epoch 2 the first step, and so on."""
+    """A release in `phase`, entered just now: epoch 1 is the claim, epoch 2 the first step, and so on.
+
+    Its object is held while it is under way, unless told otherwise.
+    """
     return Release(
         namespace="shop",
         name=NAME,
@@ -69,6 +74,8 @@ def release(
         created_at=NOW,
         spec=spec(**(wishes or {})),
         status=_status(phase, step, policy).model_copy(update=status),
+        deleting=deleting,
+        held=phase is not Phase.PENDING and not phase.terminal if held is NOT_TOLD else held,
         problem=problem,
         revision="1",
     )
@@ -161,9 +168,9 @@ def samples(
         ("canary", "500"): canary[1],
         ("lost", "503"): lost,
     }
-    start, end = (since - seconds(1)).timestamp(), at.timestamp()
+    start, opened, end = (since - seconds(1)).timestamp(), (since + seconds(0.001)).timestamp(), at.timestamp()
     series = tuple(
-        Series(group, ("proxies", "p1"), ((start, 1000.0), (end, 1000.0 + count)), code=code)
+        Series(group, ("proxies", "p1"), ((start, 1000.0), (opened, 1000.0), (end, 1000.0 + count)), code=code)
         for (group, code), count in told.items()
     )
     return Samples(series=series, newest=at, query="sum(istio_requests_total)")

@@ -71,7 +71,7 @@ def test_the_controller_may_do_what_it_does_and_no_more(base: Manifests) -> None
         ("networking.istio.io", "virtualservices"): {"get", "list", "watch", "patch"},
         ("networking.istio.io", "destinationrules"): {"get", "list", "patch"},
         ("apps", "deployments"): {"get"},
-        ("rollout.dev", "releases"): {"get", "list", "watch"},
+        ("rollout.dev", "releases"): {"get", "list", "watch", "patch"},
         ("rollout.dev", "releases/status"): {"update"},
     }
 

@@ -10,12 +10,12 @@ from rollout.core.counts import Samples
 from rollout.core.policy import Metrics as MetricsPolicy
 from rollout.core.release import Phase, Reason, Release, Status
 from rollout.core.route import Mesh, Problem, Route, Target, Unavailable
-from rollout.ports import Conflict, NotFound, Outage, Subject
+from rollout.ports import Conflict, NotFound, Outage, Refused, Subject
 from rollout.reconciler import Reconciler
 from tests import given
 from tests.fakes.mesh import FakeMesh
 from tests.fakes.releases import FakeReleases
-from tests.place import KEY, Place
+from tests.place import KEY, LIFE, Place
 from tests.simulation.prometheus import Prometheus
 
 
@@ -196,6 +196,69 @@ async def test_a_cycle_that_finds_nothing_new_writes_nothing() -> None:
     revision = (await place.release()).revision
     await place.reconciler.reconcile(KEY)
     assert (await place.release()).revision == revision
+
+
+async def test_a_release_that_is_deleted_on_the_way_brings_its_traffic_back_and_then_goes() -> None:
+    place = Place()
+    await place.begin()
+    await place.until(lambda status: status.phase is Phase.ANALYSING)
+    place.releases.delete(*KEY)
+    await place.until(lambda status: status.phase.terminal)
+    assert place.mesh.weights == {given.STABLE: 100}
+    assert place.mesh.subsets == {given.STABLE}
+    await place.cycle()
+    assert await place.releases.get(*KEY) is None
+    assert await place.cycle() is None
+    assert place.announcer.names(given.NAME)[-1] == "release.aborted"
+
+
+async def test_a_release_that_is_over_can_be_deleted_at_once() -> None:
+    place = Place()
+    await place.begin()
+    await place.rest()
+    place.releases.delete(*KEY)
+    assert await place.releases.get(*KEY) is None
+
+
+async def test_a_deleted_release_that_nobody_hears_of_stays_until_somebody_does() -> None:
+    place = Place()
+    await place.begin()
+    await place.until(lambda status: status.phase is Phase.ANALYSING)
+    place.releases.delete(*KEY)
+    place.announcer.outage = "nobody listens"
+    for _ in range(20):
+        with pytest.raises(Outage):
+            await place.cycle()
+        place.advance(given.seconds(1))
+    assert percent(place) == 0
+    assert (await place.release()).held
+    place.announcer.outage = ""
+    await place.rest()
+    assert await place.releases.get(*KEY) is None
+
+
+class NotAllowed(FakeReleases):
+    """RBAC without `patch` on releases."""
+
+    async def hold(self, release: Release) -> None:
+        raise Refused(f"releases {release.name} is forbidden")
+
+
+async def test_a_controller_that_may_not_hold_the_object_moves_no_traffic_and_says_why() -> None:
+    place = Place(releases=NotAllowed)
+    await place.begin()
+    before = vars(place.mesh).copy()
+    for _ in range(LIFE):
+        if (await place.status()).phase not in {Phase.PENDING, Phase.PREPARING}:
+            break
+        assert vars(place.mesh) == before
+        await place.cycle()
+    await place.rest()
+    assert place.mesh.weights == {given.STABLE: 100}
+    status = await place.status()
+    assert (status.phase, status.reason) == (Phase.FAILED, Reason.ROUTE_NOT_WRITABLE)
+    assert "finalizer" in status.message
+    assert (given.NAME, "traffic.apply_failed") in place.announcer.lines
 
 
 async def test_a_release_made_again_under_its_old_name_is_a_new_one() -> None:

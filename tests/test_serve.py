@@ -78,6 +78,11 @@ async def test_a_policy_that_becomes_bad_is_told_while_it_runs(served: Served, t
     assert "checkout.yaml:4:8: spec.stepz" in told["error"]
 
 
+async def test_a_policy_file_that_is_taken_away_is_told(served: Served, tmp_path: Path) -> None:
+    (tmp_path / "policies" / "checkout.yaml").unlink()
+    await served.until(lambda events: any(event["event"] == "policy.removed" for event in events))
+
+
 async def test_without_a_cluster_it_says_so_and_ends_with_20(tmp_path: Path) -> None:
     log = tmp_path / "log"
     one = Served(tmp_path / "no-such-kubeconfig", tmp_path, log)

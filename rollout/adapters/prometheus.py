@@ -266,7 +266,8 @@ class PrometheusMetrics:
         if inside[0][0] > ask.since:
             found.born.add(instance)
         code, flags = labels.get("response_code", ""), labels.get("response_flags", "-")
-        found.series.append(Series(group, instance, inside, code=code, flags=flags, le=le))
+        grpc = labels.get("grpc_response_status", "")
+        found.series.append(Series(group, instance, inside, code=code, grpc=grpc, flags=flags, le=le))
 
     def _samples(self, ask: _Ask, found: _Found, ups: Mapping[Instance, Points]) -> Samples | Unavailable:
         if found.doubt:

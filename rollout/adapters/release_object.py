@@ -149,6 +149,9 @@ def _salvaged(raw: Any, error: ValidationError) -> ReleaseSpec:
     """The fields that are sound by themselves, names that say so where service or version is not."""
     spoilt = {str(one["loc"][0]) for one in error.errors() if one["loc"]}
     sound = {key: value for key, value in raw.items() if key not in spoilt} if isinstance(raw, dict) else {}
+    if "abort" in spoilt and isinstance(raw, dict) and raw["abort"]:
+        # Whatever was written there, somebody wants the traffic back.
+        sound["abort"] = {"reason": "the abort in the spec cannot be read, but it is there"}
     return ReleaseSpec.model_validate({"service": _UNREADABLE, "version": _UNREADABLE, **sound})
 
 

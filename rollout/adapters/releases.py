@@ -116,8 +116,9 @@ class ClusterReleases:
     async def watch(self, namespace: str | None) -> AsyncGenerator[Release, None]:
         """Releases that are new, or whose generation changed, or that are being deleted; status changes wake nobody.
 
-        Begins with all there are. Lists again by itself when the server has forgotten where we were. Ends by raising Outage, after which the
-        caller begins anew; nothing is missed by that, only told again. Leave it with `contextlib.aclosing`.
+        Begins with all there are, and lists again by itself when the server has forgotten where we were. Ends by
+        raising Outage, after which the caller begins anew; nothing is missed by that, only told again. Leave it with
+        `contextlib.aclosing`.
         """
         known: Known = {}
         revision = ""

@@ -116,7 +116,7 @@ async def until_finished(access: Access, name: str) -> Release:
                 _event(access, "the Kubernetes API answers again")
             outage = False
             if release is None:
-                raise Stop(ExitCode.INFRASTRUCTURE, f"{name} was deleted; nobody decides about its traffic any more")
+                raise Stop(ExitCode.INFRASTRUCTURE, f"{name} was deleted before its end was seen; look at its route")
             for line in changes(before, release):
                 _event(access, line)
             before = release

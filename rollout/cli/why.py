@@ -37,7 +37,7 @@ def finding_of(release: Release, now: datetime) -> Finding | None:
     return Finding(
         verdict=verdict,
         weight=step.weight,
-        since=step.since,
+        since=min(until, window.clean_from or step.since) if window is not None else step.since,
         until=max(until, step.since),
         query=status.query,
     )

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from math import ceil
 
 from rollout.core import judge
-from rollout.core.counts import Samples, Tally, since_then, tally
+from rollout.core.counts import Instance, Samples, Tally, since_then, tally
 from rollout.core.judge import Evidence, Interval, Verdict
 from rollout.core.policy import PolicySpec
 from rollout.core.release import Window
@@ -16,8 +17,10 @@ STALE_INTERVALS = 4
 """Without a new sample for so many intervals, an answer is no answer (istio.md: windows of at least four scrapes)."""
 LOOKBACK_INTERVALS = 10
 """How far back we look, before the first step, for requests that are lost anyway."""
-LONGEST_WINDOW_INTERVALS = 40
-"""A window that grew longer begins anew, so that a paused release does not ask for hours of samples."""
+LONGEST_WINDOW_INTERVALS = 8
+"""A window that grew longer begins anew: every look asks for all its samples, of every proxy of every client."""
+COARSE_INTERVALS = 2
+"""A scrape that takes longer than so many intervals was not what the policy was written for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,21 @@ def blindness(turn: Turn, policy: PolicySpec) -> str | None:
     if turn.now - samples.newest > STALE_INTERVALS * policy.interval:
         return f"the newest sample is {turn.span(turn.now - samples.newest)} old"
     return None
+
+
+def coarseness(turn: Turn, policy: PolicySpec) -> str | None:
+    """Why the scrapes are too far apart for this policy; None if they are not, or if there are too few to tell."""
+    samples = turn.seen.samples
+    assert isinstance(samples, Samples)
+    longest = max((series.points for series in samples.series), key=len, default=())
+    gaps = sorted(later[0] - earlier[0] for earlier, later in pairwise(longest))
+    spacing = timedelta(seconds=round(gaps[(len(gaps) - 1) // 2], 3)) if gaps else timedelta(0)
+    if spacing <= COARSE_INTERVALS * policy.interval:
+        return None
+    return (
+        f"Prometheus scrapes every {turn.span(spacing)}, the policy's interval is {turn.span(policy.interval)}: "
+        "set spec.interval to the scrape interval, and holds that are many times as long"
+    )
 
 
 def note_what_was_lost_before(turn: Turn, policy: PolicySpec) -> None:
@@ -104,9 +122,7 @@ def _judge(turn: Turn, policy: PolicySpec, samples: Samples, window: Window, *, 
     total = tally(samples, bounds, window.anchor, turn.now)
     grown = since_then(total, window.counted)
     before = window.judged_at or window.anchor
-    # One full interval after the route was seen every proxy has been scraped once: what is counted from there on began
-    # after the route was seen.
-    straddles = window.judged_at is None or window.judged_at < window.anchor + policy.interval
+    straddles = window.judged_at is None or not _all_scraped(samples, _step_began(turn), window.judged_at)
     settling = straddles or drifted or before < window.anchor + policy.settle
     grown = _without_the_usual_losses(grown, status.lost_per_second, (newest - before).total_seconds())
     interval = Interval(tally=grown, weight=status.order.percent, settling=settling, straddles=straddles)
@@ -114,7 +130,9 @@ def _judge(turn: Turn, policy: PolicySpec, samples: Samples, window: Window, *, 
     turn.looked = verdicts
     if total.uncertain > window.counted.uncertain:
         turn.tell("metrics.uncertain", series=total.uncertain)
-    turn.put(evidence=evidence, verdicts=verdicts, window=_moved(turn, policy, samples, window, total))
+    clean_from = newest if straddles else window.clean_from
+    moved = _moved(turn, policy, samples, window, total).model_copy(update={"clean_from": clean_from})
+    turn.put(evidence=evidence, verdicts=verdicts, window=moved)
     turn.put(query=samples.query)
     record = status.steps[-1]
     turn.put(
@@ -127,6 +145,23 @@ def _judge(turn: Turn, policy: PolicySpec, samples: Samples, window: Window, *, 
                 }
             ),
         )
+    )
+
+
+def _step_began(turn: Turn) -> datetime:
+    assert turn.status.confirmed is not None
+    return turn.status.confirmed.at
+
+
+def _all_scraped(samples: Samples, since: datetime, until: datetime) -> bool:
+    """Whether every proxy that was there at `since` was scraped in (since, until], so that what follows began later."""
+    start, end = since.timestamp(), until.timestamp()
+    times: dict[Instance, set[float]] = {}
+    for series in samples.series:
+        times.setdefault(series.instance, set()).update(when for when, _ in series.points)
+    return all(
+        any(start < when <= end for when in scrapes) or min(scrapes) > start or max(scrapes) <= end
+        for scrapes in times.values()
     )
 
 

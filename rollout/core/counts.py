@@ -21,6 +21,9 @@ Points = Sequence[tuple[float, float]]
 """(Unix seconds, counter value), ascending in time."""
 Instance = tuple[str, str]
 """A scrape target: (job, instance)."""
+GRPC_FAILURES = frozenset({"2", "4", "12", "13", "14", "15"})
+"""UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS: the server's failures, as 5xx are. The
+others are answers (NOT_FOUND) or the caller's (RESOURCE_EXHAUSTED is what 429 is)."""
 Group = Literal["stable", "canary", "lost", "other"]
 """Whose requests a series counts; `lost` never reached a version (UH, NC, NR, UF without a peer)."""
 
@@ -34,6 +37,8 @@ class Series:
     points: Points
     code: str = ""
     """HTTP response code of a request counter; "0" is a client that went away."""
+    grpc: str = ""
+    """gRPC status number of a gRPC call, whose HTTP code is 200 even when it failed; "" for all others."""
     flags: str = "-"
     """Envoy response flags, joined by commas."""
     le: float | None = None
@@ -124,8 +129,8 @@ def increase(points: Points, since: float, until: float, up: Points | None) -> R
 def tally(samples: Samples, bounds: Iterable[float], since: datetime, until: datetime) -> Tally:
     """Add the increases of every series in (since, until] up, per version. `bounds` in milliseconds.
 
-    Errors are 5xx answers. A response code 0 is a client that went away: neither a success nor an error. Requests that
-    were lost before they reached a version are counted apart.
+    Errors are 5xx answers and gRPC statuses that mean as much. A response code 0 is a client that went away: neither a
+    success nor an error. Requests that were lost before they reached a version are counted apart.
     """
     start, end = since.timestamp(), until.timestamp()
     sums: Counter[tuple[str, str]] = Counter()
@@ -137,7 +142,7 @@ def tally(samples: Samples, bounds: Iterable[float], since: datetime, until: dat
         if series.le is not None:
             buckets[series.group, series.instance, series.le] += rise.by
         else:
-            sums[series.group, _kind(series.code)] += rise.by
+            sums[series.group, _kind(series)] += rise.by
     wanted = tuple(bounds)
     return Tally(
         stable=_counts("stable", sums, buckets, wanted),
@@ -167,10 +172,11 @@ def since_then(now: Tally, before: Tally) -> Tally:
     )
 
 
-def _kind(code: str) -> str:
-    if code == "0":
+def _kind(series: Series) -> str:
+    if series.code == "0":
         return "disconnects"
-    return "errors" if code.startswith("5") or not code.isdigit() else "answers"
+    failed = series.code.startswith("5") or not series.code.isdigit() or series.grpc in GRPC_FAILURES
+    return "errors" if failed else "answers"
 
 
 def _counts(

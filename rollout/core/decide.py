@@ -40,8 +40,11 @@ def decide(release: Release, seen: Seen, now: datetime) -> Decision:
     if isinstance(mesh, Gone):
         route_is_gone(turn, mesh)
     elif mesh is None or isinstance(mesh, Unavailable):
-        turn.wait(turn.status.reason, turn.status.message, timedelta(seconds=1))
+        _cannot_see(turn, policy, "it was not looked at" if mesh is None else mesh.message)
     else:
+        if turn.status.unseen_since is not None:
+            turn.put(unseen_since=None)
+            turn.tell("traffic.readable")
         turn.put(weight=mesh.percent)
         _act_on(turn, policy, mesh)
     return turn.done()
@@ -74,6 +77,16 @@ def _act_on(turn: Turn, policy: PolicySpec, mesh: Mesh) -> None:
             _finish(turn, policy, mesh)
         case _:
             bring_back(turn, policy, mesh)
+
+
+def _cannot_see(turn: Turn, policy: PolicySpec, why: str) -> None:
+    """The route cannot be read: say so once; a wish for all traffic back becomes an order, to be written later."""
+    if turn.status.unseen_since is None:
+        turn.put(unseen_since=turn.now)
+        turn.tell("traffic.unreadable", error=why)
+    if turn.status.phase is not Phase.ROLLING_BACK and (cause := _reason_to_stop(turn, policy)):
+        roll_back(turn, None, cause)
+    turn.wait(turn.status.reason, f"the route cannot be read: {why}", timedelta(seconds=1))
 
 
 def _begin(turn: Turn) -> None:
@@ -121,14 +134,13 @@ def _begin(turn: Turn) -> None:
         )
         turn.go(Phase.PREPARING, Reason.WAITING_FOR_READY, "claiming the route")
         turn.tell("release.started", stable=mesh.stable, steps="/".join(str(step.weight) for step in policy.steps))
-        if not release.held:
-            # Before the claim: a change that fails holds back those after it, so nothing is on the route unprotected.
-            turn.want(Hold())
+        # Before the claim: a change that fails holds back those after it, so nothing is on the route unprotected.
+        turn.want(Hold())
         turn.order(mesh)
 
 
 def _reason_to_stop(turn: Turn, policy: PolicySpec) -> Cause | None:
-    """What ends a release in any phase before it rolls back: a wish, its deletion, a spoilt spec, its total deadline."""
+    """What ends a release in any phase before it rolls back: a wish, its deletion, its total deadline."""
     release, status = turn.release, turn.status
     if (wish := release.spec.abort) is not None:
         turn.tell("release.abort_requested", actor=wish.by, reason=wish.reason)
@@ -136,8 +148,6 @@ def _reason_to_stop(turn: Turn, policy: PolicySpec) -> Cause | None:
     if release.deleting:
         turn.tell("release.abort_requested", reason=_DELETED)
         return Cause(kind="person", reason=Reason.ABORTED, message=_DELETED)
-    if release.problem:
-        return Cause(kind="infrastructure", reason=Reason.INVALID_SPEC, message=release.problem)
     if status.started_at is not None and turn.now - status.started_at > policy.deadlines.total:
         return Cause(
             kind="infrastructure", reason=Reason.DEADLINE, message="the release took longer than its total deadline"
@@ -163,8 +173,8 @@ def _prepare(turn: Turn, policy: PolicySpec, mesh: Mesh) -> None:
     assert prepared is not None
     if turn.now - prepared < policy.settle:
         turn.wait(Reason.SETTLING, "proxies learn of the new subset", prepared + policy.settle - turn.now)
-    elif turn.release.spec.pause is not None:
-        turn.wait(Reason.PAUSED, "paused before the first step", policy.interval)
+    elif (hold := _held_back(turn)) is not None:
+        turn.wait(*hold, policy.interval)
     else:
         analysis.note_what_was_lost_before(turn, policy)
         next_weight(turn, policy, mesh, 0)
@@ -193,7 +203,7 @@ def _is_ready(turn: Turn, policy: PolicySpec, mesh: Mesh) -> bool:
 
 
 def _has_metrics(turn: Turn, policy: PolicySpec, mesh: Mesh) -> bool:
-    blind = analysis.blindness(turn, policy)
+    blind = analysis.blindness(turn, policy) or analysis.coarseness(turn, policy)
     if blind is None:
         return True
     if turn.late(policy.deadlines.ready + policy.deadlines.metrics):
@@ -264,10 +274,18 @@ def _analyse(turn: Turn, policy: PolicySpec, mesh: Mesh) -> None:
         give_up(turn, mesh, Reason.METRICS_UNAVAILABLE, message)
     elif drifted:
         turn.wait(turn.status.reason, turn.status.message, outlook.again)
-    elif turn.release.spec.pause is not None:
-        turn.wait(Reason.PAUSED, _by(turn.release.spec.pause.by, turn.release.spec.pause.reason), outlook.again)
+    elif (hold := _held_back(turn)) is not None:
+        turn.wait(*hold, outlook.again)
     else:
         _advance_or_hold(turn, policy, mesh, outlook)
+
+
+def _held_back(turn: Turn) -> tuple[Reason, str] | None:
+    """Why nothing may advance, whatever the checks say: a person's pause, or a spec with something odd in it."""
+    pause = turn.release.spec.pause
+    if turn.release.problem:
+        return Reason.INVALID_SPEC, f"nothing advances until the spec can be read: {turn.release.problem}"
+    return None if pause is None else (Reason.PAUSED, _by(pause.by, pause.reason))
 
 
 def _advance_or_hold(turn: Turn, policy: PolicySpec, mesh: Mesh, outlook: analysis.Outlook) -> None:

@@ -42,7 +42,7 @@ class Verdict(Model):
     check: str
     outcome: Outcome
     reason: str = ""
-    """Why it is unknown: `low-data`, `suspect`, `above-limit`, `no-bucket` or `no-data`."""
+    """Why it is unknown: `low-data`, `suspect`, `stable-too`, `above-limit`, `no-bucket`, `no-data`."""
     value: float | None = None
     """The canary's share of bad requests in this step (traffic: its share of the requests)."""
     limit: float | None = None
@@ -92,6 +92,8 @@ class _Finding:
     requests: int
     stable: float | None
     what: str
+    suspended: bool = False
+    """Stable breaks the limit too: nothing was bet in this interval."""
 
 
 def checks_of(policy: PolicySpec) -> int:
@@ -128,9 +130,15 @@ def _findings(evidence: Evidence, interval: Interval, step: Tally, policy: Polic
     compared = weight < 100
     wealth = evidence.bets.get
 
-    def limit(check: str, grown: tuple[int, int], total: tuple[int, int], most: float, what: str) -> _Finding:
-        logs = _limit_bets(*grown, most)
-        return _Finding(check, _add(wealth(check), logs), _share(*total), most, *total, None, what)
+    def limit(
+        check: str, grown: tuple[int, int], rival: tuple[int, int], total: tuple[int, int], most: float, what: str
+    ) -> _Finding:
+        # Where stable breaks the limit too, it is an incident and not the canary; whether the bet is made depends on
+        # stable's count alone, so the evidence stays an e-process.
+        suspended = _share(*rival) > most
+        logs = (0.0,) * len(_LIMIT_BETS) if suspended else _limit_bets(*grown, most)
+        log_bets = _add(wealth(check), logs)
+        return _Finding(check, log_bets, _share(*total), most, *total, None, what, suspended=suspended)
 
     def against(
         check: str, grown: tuple[int, int], rival: tuple[int, int],
@@ -144,7 +152,7 @@ def _findings(evidence: Evidence, interval: Interval, step: Tally, policy: Polic
 
     errors = policy.checks.errors
     grown, total = _failed(now), _failed(step)
-    yield limit("errors", grown, total, errors.max, "failed")
+    yield limit("errors", grown, (now.stable.errors, now.stable.requests), total, errors.max, "failed")
     if compared:
         rival, rival_total = (
             (now.stable.errors, now.stable.requests),
@@ -157,7 +165,8 @@ def _findings(evidence: Evidence, interval: Interval, step: Tally, policy: Polic
         if (slow := _slow(step.canary, bound)) is not None:
             grown = _slow(now.canary, bound) or (0, 0)
             what = f"took longer than {_bound(bound)}"
-            yield limit(f"latency {_bound(bound)}", grown, slow, objective.max, what)
+            rival = _slow(now.stable, bound) or (0, 0)
+            yield limit(f"latency {_bound(bound)}", grown, rival, slow, objective.max, what)
     for duration in latency.compare if compared else ():
         bound = duration / timedelta(milliseconds=1)
         if (slow := _slow(step.canary, bound)) is not None:
@@ -255,6 +264,8 @@ def _verdict(finding: _Finding, convicts: float, least: int, *, clean: bool) -> 
         outcome = "fail"
     elif finding.requests < least or not clean:
         outcome, reason = "unknown", "low-data"
+    elif finding.suspended:
+        outcome, reason = "unknown", "stable-too"
     elif evidence >= SUSPICION:
         outcome, reason = "unknown", "suspect"
     elif finding.check != "traffic" and finding.value > finding.limit:
@@ -270,11 +281,13 @@ def _verdict(finding: _Finding, convicts: float, least: int, *, clean: bool) -> 
         stable=None if finding.stable is None else round(finding.stable, 8),
         evidence=float(f"{min(evidence, 1e200):.4g}"),
         convicts=convicts,
-        message=_sentence(finding, outcome, reason, evidence, convicts, least),
+        message=_sentence(finding, outcome, reason, evidence, convicts, least if clean else None),
     )
 
 
-def _sentence(finding: _Finding, outcome: Outcome, reason: str, evidence: float, convicts: float, least: int) -> str:
+def _sentence(
+    finding: _Finding, outcome: Outcome, reason: str, evidence: float, convicts: float, least: int | None
+) -> str:
     share = f"{finding.bad:,} of {finding.requests:,} requests {finding.what} ({finding.value:.2%})"
     if finding.check == "traffic":
         held = f"its weight is {finding.limit:.0%}"
@@ -285,6 +298,10 @@ def _sentence(finding: _Finding, outcome: Outcome, reason: str, evidence: float,
     head = f"{finding.check}: {share}, {held}"
     if outcome == "fail":
         return f"{head}; by chance at most once in {min(evidence, 1e12):,.0f} (rolls back at {convicts:,.0f})"
+    if reason == "stable-too":
+        return f"{head}; stable breaks it too, so nothing is held against the canary and nothing advances"
+    if reason == "low-data" and least is None:
+        return f"{head}; not counted for passing, it began before the weight was seen everywhere"
     if reason == "low-data":
         return f"{head}; waiting for {least:,} requests at this weight"
     if reason:

@@ -110,8 +110,8 @@ def _taken(turn: Turn, mesh: Mesh) -> None:
         roll_back(turn, mesh, Cause(kind="infrastructure", reason=Reason.HAND_ON_ROUTE, message=message))
 
 
-def roll_back(turn: Turn, mesh: Mesh, cause: Cause) -> None:
-    """Order all traffic back, now: saved and written in this very cycle, whatever else is the matter."""
+def roll_back(turn: Turn, mesh: Mesh | None, cause: Cause) -> None:
+    """Order all traffic back, now: saved and written in this very cycle, or as soon as the route can be seen again."""
     status = turn.status
     assert status.order is not None
     steps = status.steps
@@ -119,7 +119,7 @@ def roll_back(turn: Turn, mesh: Mesh, cause: Cause) -> None:
         steps = (*steps[:-1], steps[-1].model_copy(update={"until": turn.now}))
     turn.put(
         cause=cause,
-        order=Route(percent=0, epoch=max(status.order.epoch, mesh.epoch) + 1),
+        order=Route(percent=0, epoch=max(status.order.epoch, mesh.epoch if mesh is not None else 0) + 1),
         drift=None,
         steps=steps,
         reorders=0,
@@ -131,7 +131,8 @@ def roll_back(turn: Turn, mesh: Mesh, cause: Cause) -> None:
     if failed is not None and cause.kind == "metrics":
         numbers = {"check": failed.check, "value": failed.value, "limit": failed.limit, "requests": failed.requests}
     turn.tell("rollback.started", trigger=cause.kind, reason_code=cause.reason.value, reason=cause.message, **numbers)
-    order_back(turn, mesh)
+    if mesh is not None:
+        order_back(turn, mesh)
     turn.wait(cause.reason, cause.message, timedelta(0))
 
 

@@ -22,7 +22,7 @@ FINALIZER = "rollout.dev/traffic"
 
 
 class Phase(StrEnum):
-    """Where a release stands. `core/decide.py` holds the table of what may follow what."""
+    """Where a release stands: Pending to Promoted, RolledBack, Aborted or Failed."""
 
     PENDING = "Pending"
     PREPARING = "Preparing"
@@ -140,6 +140,8 @@ class Window(Model):
     counted: Tally = Field(default_factory=Tally)
     judged_at: Instant | None = None
     """Time of the newest sample that was judged; None before the first."""
+    clean_from: Instant | None = None
+    """From when on what was counted helps to pass; None while nothing does."""
 
 
 class StepRecord(Model):
@@ -201,6 +203,8 @@ class Status(Model):
     """The PromQL behind the last verdicts, to be pasted."""
     blind_since: Instant | None = None
     """Since when Prometheus has given no usable answer."""
+    unseen_since: Instant | None = None
+    """Since when the route could not be read."""
     lost_per_second: float = 0.0
     """How many requests were lost before any version already before the first step."""
     added_destination: bool = False

@@ -75,10 +75,10 @@ The sandbox is up: service {SERVICE} in namespace {NAMESPACE}, v1 stable; {", ".
   controller   {log}
 
 Try:
-  export KUBECONFIG={config}
-  rollout start {SERVICE} -n {NAMESPACE} --version v2 --wait
-  kubectl get virtualservice,rel,deploy -n {NAMESPACE}
-  rollout sandbox set {SERVICE} v3 --errors 5% && rollout start {SERVICE} -n {NAMESPACE} --version v3 --wait
+  export KUBECONFIG={config} PATH={Path(sys.executable).parent}:$PATH
+  rollout start {SERVICE} --version v2 --wait
+  kubectl get virtualservice,rel,deploy
+  rollout sandbox set {SERVICE} v3 --errors 5% && rollout start {SERVICE} --version v3 --wait
 
 Ctrl-C stops everything.
 """

@@ -158,7 +158,7 @@ class World:
         self.prometheus.launch()
         await self.kubernetes.start(self._kubernetes_port)
         stack.push_async_callback(self.kubernetes.stop)
-        self.kubernetes.write_kubeconfig(self.kubeconfig)
+        self.kubernetes.write_kubeconfig(self.kubeconfig, shop.NAMESPACE)
         self._cluster = ClusterClient(self.kubernetes.url)
         stack.push_async_callback(self._cluster.close)
         for obj in (

@@ -13,7 +13,7 @@ from rollout import assembly
 from rollout.cli.main import run
 from rollout.cli.session import Pace, Surroundings
 from rollout.core.policy import ServicePolicy
-from rollout.core.release import Release, Status
+from rollout.core.release import FINALIZER, Release, Status
 from rollout.ports import Refused
 from rollout.settings import Settings
 from tests.fakes.releases import FakeReleases
@@ -57,6 +57,11 @@ class Cluster(FakeReleases):
     def set_status(self, name: str, status: Status) -> None:
         """What the controller of a real cluster would have saved."""
         self.edit("shop", name, lambda obj: obj.update(status=status.wire()))
+
+    def hold_all(self) -> None:
+        """As the controller does before it moves any traffic."""
+        for key in self._objects:
+            self.edit(*key, lambda obj: obj["metadata"].update(finalizers=[FINALIZER]))
 
     def only(self) -> Release:
         """The one release there is."""

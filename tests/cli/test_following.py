@@ -199,6 +199,11 @@ def test_a_release_that_is_deleted_is_not_waited_for(rollout: Terminal) -> None:
     assert rollout(*START, "--wait").code == 12
 
 
+def test_a_release_that_is_deleted_and_brought_back_ends_as_aborted(rollout: Terminal) -> None:
+    rollout.cluster.acts = [*ALL[:3], Cluster.hold_all, deletes, sets(Phase.ABORTED, cause=PERSON)]
+    assert rollout(*START, "--wait").code == 11
+
+
 def test_wait_takes_a_release_that_is_over(rollout: Terminal) -> None:
     rollout.given(release(Phase.ABORTED, cause=PERSON))
     ran = rollout("wait", NAME)

@@ -1,19 +1,38 @@
 """Places where releases are kept, for the contract suite: in memory, and on an API server; with the hands of others."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Protocol
 
 import httpx2
 
 from rollout.adapters.cluster import Cluster
 from rollout.adapters.releases import ClusterReleases
-from rollout.core.release import API_VERSION
+from rollout.core.policy import PolicySpec
+from rollout.core.release import (
+    API_VERSION,
+    Confirmed,
+    Phase,
+    Reason,
+    Release,
+    ReleaseSpec,
+    Source,
+    Status,
+    StepRecord,
+    Wish,
+)
+from rollout.core.route import Route
 from rollout.ports import Releases
 from rollout.sandbox.kubernetes.server import KubernetesServer
 from tests.fakes.releases import FakeReleases
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 JsonObject = dict[str, Any]
+SPEC = ReleaseSpec(service="checkout", version="v2", source=Source(actor="ci", url="https://ci.example/1"))
+PAUSE = Wish(by="ann", at=NOON, reason="lunch")
 
 
 class TickingClock:
@@ -91,3 +110,61 @@ class ServerStage:
 
 def releases_path(namespace: str) -> str:
     return f"/apis/{API_VERSION}/namespaces/{namespace}/releases"
+
+
+@asynccontextmanager
+async def opened(kind: str, tmp_path: Path) -> AsyncIterator[Stage]:
+    if kind == "fake":
+        yield FakeStage()
+        return
+    server = KubernetesServer(TickingClock().now)
+    await server.start()
+    kubeconfig = tmp_path / "kubeconfig"
+    server.write_kubeconfig(kubeconfig)
+    try:
+        async with await Cluster.connect(kubeconfig) as cluster, httpx2.AsyncClient() as http:
+            for namespace in ("shop", "other"):
+                await cluster.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
+            yield ServerStage(server, cluster, http)
+    finally:
+        await server.stop()
+
+
+async def read(stage: Stage, name: str) -> Release:
+    release = await stage.releases.get("shop", name)
+    assert release is not None
+    return release
+
+
+async def begun(stage: Stage, name: str = "one", spec: ReleaseSpec = SPEC) -> Release:
+    release = await stage.releases.create("shop", name, spec)
+    return await stage.releases.save(release, Status(phase=Phase.PREPARING, service="checkout", version="v2"))
+
+
+def full_status() -> Status:
+    return Status(
+        phase=Phase.ANALYSING,
+        reason=Reason.HOLDING,
+        message='10 % to v2 — "so far", so\ngood',
+        observed_generation=1,
+        service="checkout",
+        version="v2",
+        stable="v1",
+        policy=PolicySpec(),
+        step=0,
+        weight=10,
+        order=Route(percent=10, epoch=7),
+        confirmed=Confirmed(route=Route(percent=10, epoch=7), at=NOON),
+        started_at=NOON,
+        since=NOON + timedelta(milliseconds=1),
+        lost_per_second=0.25,
+        steps=(StepRecord(weight=10, since=NOON),),
+        paused=True,
+        sequence=3,
+    )
+
+
+async def next_of(watch: AsyncIterator[Release]) -> tuple[str, int]:
+    async with asyncio.timeout(5):
+        release = await anext(watch)
+    return release.name, release.generation

@@ -3,69 +3,46 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 
-from rollout.adapters.cluster import Cluster
 from rollout.core.policy import PolicySpec
 from rollout.core.release import (
     API_VERSION,
     Cause,
-    Confirmed,
     Phase,
     Reason,
     Release,
     ReleaseSpec,
-    Source,
     Status,
-    StepRecord,
     Wish,
 )
-from rollout.core.route import Route
 from rollout.ports import Conflict, NotFound, Outage, Releases
-from rollout.sandbox.kubernetes.server import KubernetesServer
-from tests.contract.release_stages import NOON, FakeStage, JsonObject, ServerStage, Stage, TickingClock
-
-SPEC = ReleaseSpec(service="checkout", version="v2", source=Source(actor="ci", url="https://ci.example/1"))
-PAUSE = Wish(by="ann", at=NOON, reason="lunch")
+from tests.contract.release_stages import (
+    NOON,
+    PAUSE,
+    SPEC,
+    JsonObject,
+    Stage,
+    begun,
+    full_status,
+    next_of,
+    opened,
+    read,
+)
 
 
 @pytest.fixture(params=["fake", "embedded"])
 async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stage]:
-    if request.param == "fake":
-        yield FakeStage()
-        return
-    server = KubernetesServer(TickingClock().now)
-    await server.start()
-    kubeconfig = tmp_path / "kubeconfig"
-    server.write_kubeconfig(kubeconfig)
-    try:
-        async with await Cluster.connect(kubeconfig) as cluster, httpx2.AsyncClient() as http:
-            for namespace in ("shop", "other"):
-                await cluster.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
-            yield ServerStage(server, cluster, http)
-    finally:
-        await server.stop()
+    async with opened(request.param, tmp_path) as one:
+        yield one
 
 
 def raw(name: str, spec: Any) -> JsonObject:
     metadata = {"name": name, "namespace": "shop"}
     return {"apiVersion": API_VERSION, "kind": "Release", "metadata": metadata, "spec": spec}
-
-
-async def read(stage: Stage, name: str) -> Release:
-    release = await stage.releases.get("shop", name)
-    assert release is not None
-    return release
-
-
-async def begun(stage: Stage, name: str = "one", spec: ReleaseSpec = SPEC) -> Release:
-    release = await stage.releases.create("shop", name, spec)
-    return await stage.releases.save(release, Status(phase=Phase.PREPARING, service="checkout", version="v2"))
 
 
 # reading and creating
@@ -172,29 +149,6 @@ async def test_a_wish_on_a_deleted_release_is_not_found(stage: Stage) -> None:
 
 
 # memory
-
-
-def full_status() -> Status:
-    return Status(
-        phase=Phase.ANALYSING,
-        reason=Reason.HOLDING,
-        message='10 % to v2 — "so far", so\ngood',
-        observed_generation=1,
-        service="checkout",
-        version="v2",
-        stable="v1",
-        policy=PolicySpec(),
-        step=0,
-        weight=10,
-        order=Route(percent=10, epoch=7),
-        confirmed=Confirmed(route=Route(percent=10, epoch=7), at=NOON),
-        started_at=NOON,
-        since=NOON + timedelta(milliseconds=1),
-        lost_per_second=0.25,
-        steps=(StepRecord(weight=10, since=NOON),),
-        paused=True,
-        sequence=3,
-    )
 
 
 async def test_a_status_is_read_back_as_it_was_saved(stage: Stage) -> None:
@@ -325,12 +279,6 @@ async def test_what_a_newer_controller_remembers_is_ignored_at_any_depth(stage: 
 # watching
 
 
-async def next_of(watch: AsyncIterator[Release]) -> tuple[str, int]:
-    async with asyncio.timeout(5):
-        release = await anext(watch)
-    return release.name, release.generation
-
-
 async def test_a_watch_begins_with_all_there_are_and_tells_new_ones(stage: Stage) -> None:
     await stage.releases.create("shop", "one", SPEC)
     await stage.releases.create("other", "elsewhere", SPEC)
@@ -388,12 +336,23 @@ async def test_a_watch_ends_with_an_outage_when_the_server_goes(stage: Stage) ->
         lambda releases, _: releases.create("shop", "two", SPEC),
         lambda releases, release: releases.wish(release, SPEC),
         lambda releases, release: releases.save(release, Status()),
+        lambda releases, release: releases.hold(release),
+        lambda releases, release: releases.let_go(release),
         lambda releases, _: anext(releases.watch("shop")),
     ],
-    ids=["get", "list", "create", "wish", "save", "watch"],
+    ids=["get", "list", "create", "wish", "save", "hold", "let_go", "watch"],
 )
 async def test_without_a_server_every_call_is_an_outage(stage: Stage, call: Callable[[Releases, Release], Any]) -> None:
     release = await stage.releases.create("shop", "one", SPEC)
     await stage.break_down()
     with pytest.raises(Outage):
         await call(stage.releases, release)
+
+
+@pytest.mark.parametrize("abort", [True, "now", {"by": 7}])
+async def test_an_abort_that_cannot_be_read_is_an_abort_all_the_same(stage: Stage, abort: object) -> None:
+    await begun(stage)
+    await stage.merge("one", {"spec": {"abort": abort}})
+    release = await read(stage, "one")
+    assert release.problem
+    assert release.spec.abort is not None

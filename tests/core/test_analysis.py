@@ -89,10 +89,28 @@ def test_the_interval_in_which_the_route_was_seen_helps_nobody_to_pass() -> None
     samples = given.samples((900, 0), (100, 0), at=early)
     status = decide(release, given.seen(given.as_ordered(release), samples=samples), early).status
     assert {verdict.outcome for verdict in status.verdicts} == {"unknown"}
-    mixed = looks(release.model_copy(update={"status": status}), (1800, 200))
-    assert {verdict.outcome for verdict in mixed.status.verdicts} == {"unknown"}
-    clean = looks(mixed, (1800, 200), (2700, 300))
+    clean = looks(release.model_copy(update={"status": status}), (1800, 200))
     assert {verdict.outcome for verdict in clean.status.verdicts} == {"pass"}
+
+
+def test_a_proxy_that_was_not_scraped_since_the_route_was_seen_keeps_an_interval_from_passing() -> None:
+    """Scrapes rarer than the policy's interval: what comes with the next one began before the route was seen."""
+    late = given.NOW + 2 * STEP
+    rare = Series("stable", ("proxies", "p2"), ((given.NOW.timestamp() - 1, 0.0), (late.timestamp(), 50.0)), code="200")
+    release = looks(given.release(), (900, 100))
+    seen = given.samples((1800, 0), (200, 0), at=late)
+    samples = replace(seen, series=(*seen.series, rare))
+    status = decide(release, given.seen(given.as_ordered(release), samples=samples), late).status
+    assert {verdict.outcome for verdict in status.verdicts} == {"unknown"}
+
+
+def test_scrapes_far_rarer_than_the_interval_are_told_before_anything_moves() -> None:
+    minute = given.NOW.timestamp()
+    points = tuple((minute - 60.0 * ago, 100.0) for ago in (3, 2, 1, 0))
+    samples = Samples((Series("stable", ("proxies", "p1"), points, code="200"),), newest=given.NOW)
+    draft = turn(given.release(Phase.PREPARING), samples, given.NOW)
+    assert "1m" in (analysis.coarseness(draft, given.policy()) or "")
+    assert analysis.coarseness(turn(given.release(Phase.PREPARING), Samples(()), given.NOW), given.policy()) is None
 
 
 def test_the_interval_in_which_the_route_was_seen_may_convict() -> None:

@@ -339,3 +339,10 @@ def test_a_bound_that_only_one_window_has_is_kept_with_its_own_total() -> None:
 def test_a_tally_survives_json(one: Tally) -> None:
     assert Tally.model_validate_json(one.model_dump_json()) == one
     assert Tally.model_validate(one.wire()) == one
+
+
+@pytest.mark.parametrize(("status", "failed"), [("0", 0), ("5", 0), ("8", 0), ("14", 7), ("13", 7), ("", 0)])
+def test_a_grpc_call_that_failed_is_an_error_although_its_http_code_is_200(status: str, failed: int) -> None:
+    series = Series("canary", ("pods", "p1"), ((at(0).timestamp(), 1.0), (at(10).timestamp(), 8.0)), "200", status)
+    counts = tally(Samples((series,)), (), at(1), at(20)).canary
+    assert (counts.requests, counts.errors) == (7, failed)

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from rollout.core.decide import Seen, decide
-from rollout.core.intents import AddSubset, SetRoute
+from rollout.core.intents import AddSubset, Hold, SetRoute
 from rollout.core.orders import SPLIT
 from rollout.core.release import Cause, Drift, Phase, Reason, Status
 from rollout.core.route import Problem, Route, Unavailable, subset_name
@@ -19,7 +19,7 @@ MINUTE = timedelta(minutes=1)
 def test_a_release_claims_the_route_before_anything_else() -> None:
     story = Story(given.release(Phase.PENDING))
     seen = given.untouched()
-    assert story.sees(seen) == (SetRoute(Route(percent=0, epoch=1), seen),)
+    assert story.sees(seen) == (Hold(), SetRoute(Route(percent=0, epoch=1), seen))
     assert story.status.stable == given.STABLE
     assert story.status.policy == given.policy()
     assert story.told("release.requested") == story.told("release.started") == 1
@@ -190,12 +190,26 @@ def test_the_check_that_convicts_most_is_the_one_that_is_told() -> None:
     assert notice.fields["reason"] == strongest.message
 
 
-def test_nothing_is_decided_on_a_route_that_cannot_be_read() -> None:
-    for mesh in (None, Unavailable("no answer")):
-        release = given.release(Phase.ANALYSING, wishes={"abort": given.wish()})
-        decision = decide(release, given.seen(mesh, health=given.health(0)), given.NOW + 60 * MINUTE)
-        assert decision.status == release.status
-        assert decision.requeue_after == given.seconds(1)
+@pytest.mark.parametrize("mesh", [None, Unavailable("no answer")])
+def test_nothing_is_decided_on_a_route_that_cannot_be_read(mesh: Unavailable | None) -> None:
+    story = Story(given.release(Phase.ANALYSING))
+    for _ in range(3):
+        assert story.turn(given.seen(mesh, health=given.health(0))) == ()
+    assert (story.status.phase, story.status.reason) == (Phase.ANALYSING, given.release().status.reason)
+    assert story.told("traffic.unreadable") == 1
+    assert "cannot be read" in story.status.message
+    story.sees(given.as_ordered(story.release))
+    assert story.told("traffic.readable") == 1
+    assert story.status.unseen_since is None
+
+
+def test_an_abort_is_ordered_even_while_the_route_cannot_be_read() -> None:
+    story = Story(given.release(Phase.ANALYSING, wishes={"abort": given.wish()}))
+    assert story.turn(given.seen(Unavailable("forbidden"))) == ()
+    assert story.status.phase is Phase.ROLLING_BACK
+    (order,) = story.sees(given.mesh(10, 2))
+    assert isinstance(order, SetRoute)
+    assert order.route == Route(percent=0, epoch=3)
 
 
 def test_news_is_owed_until_it_is_known_to_be_told() -> None:
@@ -272,3 +286,10 @@ def test_every_notice_knows_its_kind_and_every_refusal_its_name() -> None:
     assert not Reason.ABORTED.refusal
     assert subset_name("1.2.3") == "1-2-3"
     assert Cause(kind="person", reason=Reason.ABORTED, message="").reason is Reason.ABORTED
+
+
+def test_something_odd_in_the_spec_holds_a_release_and_moves_no_traffic() -> None:
+    odd = given.release(Phase.ANALYSING, problem="spec.paused: unknown")
+    status = decide(odd, given.seen(given.as_ordered(odd), samples=given.samples(at=given.NOW)), given.NOW).status
+    assert (status.phase, status.reason) == (Phase.ANALYSING, Reason.INVALID_SPEC)
+    assert "spec.paused" in status.message

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rollout.core.decide import TRANSITIONS, decide
-from rollout.core.intents import Announce, SetRoute
+from rollout.core.intents import Announce, LetGo, SetRoute
 from rollout.core.orders import SPLIT
 from rollout.core.release import Cause, Confirmed, Drift, Phase, Reason, Release, SkipWish, Status, Window
 from rollout.core.route import Gone, Mesh, Problem, Route, Unavailable
@@ -63,8 +63,10 @@ def releases(draw: st.DrawFn, phases: tuple[Phase, ...] = tuple(Phase)) -> Relea
         "promote": draw(st.none() | st.integers(0, STEPS - 1).map(lambda step: SkipWish(step=step))),
     }
     problem = draw(st.sampled_from(("", "", "", "spoilt")))
+    deleting = draw(st.sampled_from((False, False, False, True)))
+    held = draw(st.sampled_from((True, True, True, False)))
     if phase is Phase.PENDING:
-        return build.release(phase, wishes=wishes, problem=problem)
+        return build.release(phase, wishes=wishes, problem=problem, deleting=deleting, held=held)
     early = phase in {Phase.PREPARING, Phase.ROLLING_BACK} and (phase is Phase.PREPARING or draw(st.booleans()))
     step = None if early else STEPS - 1 if phase is Phase.FINISHING else draw(st.integers(0, STEPS - 1))
     status = build.release(phase, step=step).status
@@ -90,7 +92,7 @@ def releases(draw: st.DrawFn, phases: tuple[Phase, ...] = tuple(Phase)) -> Relea
         more["window"] = Window(anchor=build.NOW, judged_at=draw(st.none() | MOMENTS))
     if phase is Phase.ROLLING_BACK:
         more["cause"] = draw(st.sampled_from(CAUSES))
-    return build.release(phase, step=step, wishes=wishes, problem=problem, **more)
+    return build.release(phase, step=step, wishes=wishes, problem=problem, deleting=deleting, held=held, **more)
 
 
 HEALTHS = st.sampled_from((None, Unavailable("no answer"), build.health(0), build.health(1), build.health(2)))
@@ -157,7 +159,7 @@ def test_orders_stay_within_bounds_and_epochs_never_fall(release: Release, seen:
 def test_an_end_is_an_end(release: Release, seen: Seen, now: build.Now) -> None:
     decision = decide(release, seen, now)
     assert decision.status.model_copy(update={"outbox": ()}) == release.status.model_copy(update={"outbox": ()})
-    assert all(isinstance(intent, Announce) for intent in decision.intents)
+    assert all(isinstance(intent, Announce | LetGo) for intent in decision.intents)
 
 
 @examples
@@ -171,12 +173,13 @@ def test_a_rollback_never_unhappens(release: Release, seen: Seen, now: build.Now
 
 @examples
 @given(release=releases(), seen=sights(UNREADABLE), now=MOMENTS)
-def test_a_route_that_cannot_be_read_changes_nothing_once_a_release_has_begun(
-    release: Release, seen: Seen, now: build.Now
-) -> None:
+def test_a_route_that_cannot_be_read_raises_no_share(release: Release, seen: Seen, now: build.Now) -> None:
     after = decide(release, seen, now).status
     if release.status.phase is Phase.PENDING:
         assert after.phase is not Phase.PREPARING
+    elif after.phase is Phase.ROLLING_BACK and release.status.phase is not Phase.ROLLING_BACK:
+        assert after.order is not None
+        assert after.order.percent == 0
     else:
         assert (after.phase, after.step, after.order) == tuple(
             getattr(release.status, name) for name in ("phase", "step", "order")
@@ -197,10 +200,30 @@ def test_silence_never_advances(release: Release, seen: Seen, now: build.Now) ->
 @given(release=releases(), seen=sights(meshes()), now=MOMENTS)
 def test_an_abort_is_under_way_in_the_very_turn_that_sees_it(release: Release, seen: Seen, now: build.Now) -> None:
     wished = release.model_copy(update={"spec": release.spec.model_copy(update={"abort": build.wish()})})
-    decision = decide(wished, seen, now)
-    assert decision.status.phase is Phase.ROLLING_BACK or decision.status.phase.terminal
-    if decision.status.phase is Phase.ROLLING_BACK and release.status.phase is not Phase.ROLLING_BACK:
-        assert any(isinstance(intent, SetRoute) and intent.route.percent == 0 for intent in decision.intents)
+    deleted = release.model_copy(update={"deleting": True})
+    for unwanted in (wished, deleted):
+        decision = decide(unwanted, seen, now)
+        assert decision.status.phase is Phase.ROLLING_BACK or decision.status.phase.terminal
+        if decision.status.phase is Phase.ROLLING_BACK and release.status.phase is not Phase.ROLLING_BACK:
+            assert any(isinstance(intent, SetRoute) and intent.route.percent == 0 for intent in decision.intents)
+
+
+@examples
+@given(release=releases(), seen=ANYTHING, now=MOMENTS)
+def test_no_share_is_ordered_for_an_object_that_is_not_held_yet(release: Release, seen: Seen, now: build.Now) -> None:
+    unheld = release.model_copy(update={"held": False})
+    after = decide(unheld, seen, now).status
+    assert release.status.phase is not Phase.PREPARING or after.phase is not Phase.SHIFTING
+
+
+@examples
+@given(release=releases(), seen=ANYTHING, now=MOMENTS)
+def test_only_what_is_over_and_told_is_let_go_of(release: Release, seen: Seen, now: build.Now) -> None:
+    decision = decide(release, seen, now)
+    if LetGo() in decision.intents:
+        assert decision.status.phase.terminal
+        assert release.status.phase.terminal
+        assert not decision.status.outbox
 
 
 @examples

@@ -79,6 +79,8 @@ def _before_the_route() -> Iterator[Scenario]:
     yield Scenario("there is no route", pending, given.seen(GONE), end, Reason.UNSUPPORTED_ROUTE)
     unwanted = given.release(Phase.PENDING, wishes=ABORT)
     yield Scenario("aborted before it began", unwanted, ready, Phase.ABORTED, Reason.ABORTED)
+    dying = given.release(Phase.PENDING, deleting=True)
+    yield Scenario("deleted before it began", dying, ready, Phase.ABORTED, Reason.ABORTED)
 
 
 def _preparing() -> Iterator[Scenario]:
@@ -116,7 +118,7 @@ def _preparing() -> Iterator[Scenario]:
     yield Scenario("aborted while preparing", aborted, given.seen(there), back, Reason.ABORTED)
     yield Scenario("it took too long", claimed, given.seen(there), back, Reason.DEADLINE, AGES)
     spoilt = given.release(Phase.PREPARING, problem="version: changed")
-    yield Scenario("the spec was spoilt", spoilt, given.seen(there), back, Reason.INVALID_SPEC)
+    yield Scenario("the spec was spoilt", spoilt, settled, Phase.PREPARING, Reason.INVALID_SPEC, LATER)
 
 
 def _under_way() -> Iterator[Scenario]:
@@ -196,6 +198,9 @@ def _towards_the_end() -> Iterator[Scenario]:
     yield Scenario("nothing is left to put away", finishing, clean, Phase.PROMOTED, Reason.PROMOTED)
     stays = given.seen(given.as_ordered(finishing))
     yield Scenario("the old destination is still there", finishing, stays, Phase.FINISHING, Reason.CLEANING_UP)
+    for source in (Phase.PREPARING, Phase.SHIFTING, Phase.ANALYSING, Phase.FINISHING):
+        dying = given.release(source, deleting=True)
+        yield Scenario(f"{source}: deleted", dying, given.seen(given.as_ordered(dying)), back, Reason.ABORTED)
     aborted = given.release(Phase.FINISHING, wishes=ABORT)
     yield Scenario("aborted while finishing", aborted, stays, back, Reason.ABORTED)
     drifted = given.release(Phase.FINISHING, drift=DRIFTED, wishes=RESUME)

@@ -1,7 +1,9 @@
 """`rollout sandbox up`, used as a person would: start a release, turn a knob, look, and leave with Ctrl-C."""
 
 import asyncio
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,8 +11,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from rollout.core.release import FINALIZER
 
 pytestmark = [pytest.mark.e2e, pytest.mark.envoy, pytest.mark.prometheus]
 
@@ -26,6 +31,16 @@ class Up:
         return subprocess.run(
             [*ROLLOUT, *arguments], env=self.environment, capture_output=True, text=True, timeout=90, check=False
         )
+
+    def kubectl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = ["kubectl", "-n", "shop", *arguments]
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60, check=False)
+
+    def object(self, kind: str, name: str) -> dict[str, Any]:
+        found = self.kubectl("get", kind, name, "-o", "json")
+        assert found.returncode == 0, found.stderr
+        parsed: dict[str, Any] = json.loads(found.stdout)
+        return parsed
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +84,25 @@ def test_a_knob_makes_a_release_fail_and_why_names_the_check(up: Up) -> None:
     why = up.rollout("why", release, "-n", "shop", "-o", "json")
     assert '"check"' in why.stdout
     assert "errors" in why.stdout
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl deletes, and waits until it is done")
+async def test_a_release_deleted_during_a_step_brings_all_traffic_back_and_is_gone(up: Up) -> None:
+    started = up.rollout("start", "checkout", "-n", "shop", "--version", "v2")
+    assert started.returncode == 0, started.stderr
+    release = started.stdout.strip()
+    deadline = time.monotonic() + 30
+    while not up.object("release", release)["status"].get("weight"):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.1)
+    assert up.object("release", release)["metadata"]["finalizers"] == [FINALIZER]
+    # kubectl returns once the object is gone.
+    deleted = up.kubectl("delete", "release", release, "--timeout=30s")
+    assert deleted.returncode == 0, deleted.stderr
+    assert "NotFound" in up.kubectl("get", "release", release).stderr
+    route = next(http for http in up.object("virtualservice", "checkout")["spec"]["http"] if http["name"] == "primary")
+    assert [(one["destination"]["subset"], one.get("weight", 100)) for one in route["route"]] == [("v1", 100)]
+    assert [one["name"] for one in up.object("destinationrule", "checkout")["spec"]["subsets"]] == ["v1"]
 
 
 def test_a_knob_of_a_version_that_is_not_there_is_an_error(up: Up) -> None:

@@ -11,6 +11,7 @@ from datetime import UTC
 from typing import Any
 
 from rollout.adapters.release_object import (
+    hold_change,
     is_name,
     new_object,
     oldest_first,
@@ -18,7 +19,7 @@ from rollout.adapters.release_object import (
     spec_change,
     status_object,
 )
-from rollout.core.release import Release, ReleaseSpec, Status
+from rollout.core.release import FINALIZER, Release, ReleaseSpec, Status
 from rollout.ports import Clock, Conflict, NotFound, Outage, Refused
 
 JsonObject = dict[str, Any]
@@ -66,16 +67,31 @@ class FakeReleases:
         now = self._unchanged_since(release)
         return self._store({**now, "status": status_object(release, status)["status"]})
 
+    async def hold(self, release: Release) -> None:
+        self._answer()
+        if (now := self._objects.get(release.key)) is None or now["metadata"]["uid"] != release.uid:
+            raise NotFound(release.name)
+        now = self._unchanged_since(release)
+        if "deletionTimestamp" in now["metadata"] and FINALIZER not in now["metadata"].get("finalizers", []):
+            raise Refused("no new finalizers can be added if the object is being deleted")
+        self._set_held(now, held=True)
+
+    async def let_go(self, release: Release) -> None:
+        self._answer()
+        now = self._objects.get(release.key)
+        if now is not None and now["metadata"]["uid"] == release.uid:
+            self._set_held(self._unchanged_since(release), held=False)
+
     async def watch(self, namespace: str | None) -> AsyncGenerator[Release, None]:
         self._answer()
-        known: dict[Key, tuple[str, int]] = {}
+        known: dict[Key, tuple[str, int, bool]] = {}
         changed, breaks = asyncio.Event(), self._breaks
         self._watchers.add(changed)
         try:
             while True:
                 changed.clear()
                 for release in await self.list(namespace):
-                    now = (release.uid, release.generation)
+                    now = (release.uid, release.generation, release.deleting)
                     if known.get(release.key) != now:
                         known[release.key] = now
                         yield release
@@ -94,7 +110,7 @@ class FakeReleases:
         born = {
             "uid": f"uid-{self._revision}",
             "generation": 1,
-            "creationTimestamp": self._clock.now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "creationTimestamp": self._stamp(),
             "resourceVersion": str(self._revision),
         }
         made = {key: value for key, value in obj.items() if key != "status"}
@@ -107,11 +123,15 @@ class FakeReleases:
         return self._store(obj)
 
     def delete(self, namespace: str, name: str) -> None:
-        """Remove an object."""
-        self._revision += 1
-        del self._objects[namespace, name]
-        self._read.pop((namespace, name), None)
-        self._wake()
+        """Remove an object; one with finalizers is marked only, and goes with the last of them."""
+        obj = self._objects[namespace, name]
+        metadata = obj["metadata"]
+        if not metadata.get("finalizers"):
+            self._remove((namespace, name))
+        elif "deletionTimestamp" not in metadata:
+            marked = {**metadata, "generation": metadata["generation"] + 1, "deletionTimestamp": self._stamp()}
+            self._revision += 1
+            self._keep({**obj, "metadata": {**marked, "resourceVersion": str(self._revision)}})
 
     def fail(self, reason: str) -> None:
         """From now on every call raises Outage, and open watches end with it."""
@@ -130,6 +150,19 @@ class FakeReleases:
     def _answer(self) -> None:
         if self._outage:
             raise Outage(self._outage)
+
+    def _stamp(self) -> str:
+        return self._clock.now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def _set_held(self, now: JsonObject, *, held: bool) -> None:
+        if change := hold_change(now, held=held):
+            self._store({**now, "metadata": {**now["metadata"], "finalizers": change[-1]["value"]}})
+
+    def _remove(self, key: Key) -> None:
+        self._revision += 1
+        del self._objects[key]
+        self._read.pop(key, None)
+        self._wake()
 
     def _release(self, key: Key) -> Release | None:
         if key not in self._objects:
@@ -155,9 +188,11 @@ class FakeReleases:
             return self._keep(before)
         self._revision += 1
         generation = before["metadata"]["generation"] + (obj.get("spec") != before.get("spec"))
-        return self._keep(
-            {**obj, "metadata": {**metadata, "resourceVersion": str(self._revision), "generation": generation}}
-        )
+        new = {**obj, "metadata": {**metadata, "resourceVersion": str(self._revision), "generation": generation}}
+        if "deletionTimestamp" in metadata and not metadata.get("finalizers"):
+            self._remove(key)
+            return read_release(new)
+        return self._keep(new)
 
     def _keep(self, obj: JsonObject) -> Release:
         key = (obj["metadata"]["namespace"], obj["metadata"]["name"])

@@ -1,4 +1,4 @@
-"""What must never happen (I1..I10), asserted on the world: on the mesh, on saved statuses, on what was announced.
+"""What must never happen (I1..I11), asserted on the world: on the mesh, on saved statuses, on what was announced.
 
 Two exceptions run through all of it, because the world has other masters: a person's hand on the route, and a route
 that was deleted or is another release's now. After those the route need not be as ordered any more.
@@ -54,6 +54,8 @@ class Invariants:
         self._owner = ""
         """Who changed the route last: a release's name, or "hand"."""
         self._aborts: dict[int, frozenset[str]] = {}
+        self._held: set[str] = set()
+        """Releases whose object was ever held."""
 
     def always(self) -> None:
         """What holds at every instant."""
@@ -102,19 +104,23 @@ class Invariants:
 
     def _ended(self, release: Release) -> None:
         """I2: the route was as ordered, and is, unless somebody else changed it since."""
-        status, mesh = release.status, self._mesh
-        version = _version(release.name)
-        if status.phase is Phase.PROMOTED:
-            assert self._prometheus.error_rates[version] < HOPELESS, "I5 promoted a canary that fails half its requests"
+        if release.status.phase is Phase.PROMOTED:
+            rate = self._prometheus.error_rates[_version(release.name)]
+            assert rate < HOPELESS, "I5 promoted a canary that fails half its requests"
+        self._as_ordered("I2", release)
+
+    def _as_ordered(self, which: str, release: Release) -> None:
+        """The route was as the end of this release has it, and is, unless somebody else changed it since."""
+        status, mesh, version = release.status, self._mesh, _version(release.name)
         if status.order is None or mesh.gone or status.reason == Reason.ROUTE_GONE:
             return
         state = (release.name, status.order.percent, status.order.epoch)
         others = mesh.release not in {"", release.name}
         back = status.phase is Phase.PROMOTED or status.order.percent == 0
-        assert back or others, f"I2 {status.phase} although {status.order.percent} % is ordered"
-        assert state in self._stood or others, f"I2 ended on {state}, which the route never showed"
+        assert back or others, f"{which} {status.phase} although {status.order.percent} % is ordered"
+        assert state in self._stood or others, f"{which} ended on {state}, which the route never showed"
         here = (mesh.release, mesh.percent(version), mesh.epoch)
-        assert here == state or self._owner != release.name, f"I2 ended on {state} with the route at {here}"
+        assert here == state or self._owner != release.name, f"{which} ended on {state} with the route at {here}"
 
     def ordered(
         self, target: Target, route: Route, before: tuple[int, str], health: Health | Unavailable | None
@@ -152,6 +158,27 @@ class Invariants:
             back = status.cause is not None and status.cause.reason is not Reason.ROUTE_NOT_WRITABLE
         assert back or asked or hand.percent in usual, f"I9 a hand's {hand.percent} % was overwritten"
 
+    def held(self, release: Release) -> None:
+        """The object cannot disappear any more."""
+        self._held.add(release.name)
+
+    def went(self, name: str) -> None:
+        """I11: an object is gone, and so is whoever decided about its traffic: that is where the end ordered it."""
+        release = self._releases.get(name)
+        if release is None or release.status.order is None:
+            return
+        if name in self._written or name in self._held:
+            assert release.status.phase.terminal, f"I11 went as {release.status.phase}"
+            self._as_ordered("I11", release)
+
+    def at_rest_after(self, name: str, announcer: FakeAnnouncer) -> None:
+        """I10 and I11, long after the object is gone."""
+        self.went(name)
+        assert not announcer.renamed, f"I10 {announcer.renamed}"
+        if name in self._held:
+            told = announcer.told.get(name, {})
+            assert set(told) == set(range(1, self._releases[name].status.sequence + 1)), "I10 went without a word"
+
     def edited(self, canary: str, percent: int) -> None:
         """A person changed the weights."""
         self._hand, self._owner, self._touched = Hand(canary, percent, self._clock.now()), "hand", True
@@ -185,7 +212,9 @@ class Invariants:
         missing = set(range(1, status.sequence + 1)) - set(told)
         assert not missing, f"I10 never announced: {sorted(missing)}"
         assert not set(told) - set(range(1, status.sequence + 1)), "I10 announced what was never saved"
+        assert not release.deleting or not status.phase.terminal, "I11 over, deleted, and still there"
         if status.phase.terminal:
+            assert not release.held, "I11 over, but not let go of"
             words = [name for name in told.values() if name in LAST_WORDS]
             assert len(words) == 1, f"I10 last words: {words}"
             assert status.outbox == (), "I10 owes news at its end"

@@ -26,7 +26,7 @@ from tests.fakes.workloads import FakeWorkloads
 from tests.simulation.invariants import Invariants
 from tests.simulation.prometheus import Prometheus
 
-HOT = frozenset({"save", "after save", "raise", "set_route", "after set_route", "announce"})
+HOT = frozenset({"save", "after save", "hold", "after hold", "raise", "set_route", "after set_route", "announce"})
 """Where a fault hurts most: between a save and what follows it."""
 
 
@@ -136,12 +136,30 @@ class GatedReleases(FakeReleases):
 
     async def save(self, release: Release, status: Status) -> Release:
         await self._ports.call("save")
-        current = await self._shared.get(*release.key)
-        self._runner.disturbed |= current is None or current.revision != release.revision
+        await self._unless_changed(release)
         saved = await self._shared.save(release, status)
         self._sim.invariants.saved(release.status, saved, self._runner.health)
         await self._ports.reply("save")
         return saved
+
+    async def hold(self, release: Release) -> None:
+        await self._ports.call("hold")
+        await self._unless_changed(release)
+        await self._shared.hold(release)
+        self._sim.invariants.held(release)
+        await self._ports.reply("hold")
+
+    async def let_go(self, release: Release) -> None:
+        await self._ports.call("let_go")
+        await self._unless_changed(release)
+        await self._shared.let_go(release)
+        if await self._shared.get(*release.key) is None:
+            self._sim.invariants.went(release.name)
+        await self._ports.reply("let_go")
+
+    async def _unless_changed(self, release: Release) -> None:
+        current = await self._shared.get(*release.key)
+        self._runner.disturbed |= current is None or current.revision != release.revision
 
 
 class GatedTraffic:

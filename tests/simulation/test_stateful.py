@@ -53,6 +53,10 @@ class HostileWorld(RuleBasedStateMachine):
     def somebody_wishes(self, what: str) -> None:
         self.loop.run_until_complete(self.world.somebody_wishes(what))
 
+    @rule()
+    def somebody_deletes_the_release(self) -> None:
+        self.world.somebody_deletes()
+
     @rule(ready=st.integers(0, 2))
     def pods_come_and_go(self, ready: int) -> None:
         self.world.workloads.ready["checkout-v2"] = ready

@@ -44,6 +44,9 @@ class Faults:
     wish: float
     pods: float
     delete: float
+    """Probability that the VirtualService is deleted."""
+    remove: float
+    """Probability that a Release is deleted."""
 
     @staticmethod
     def drawn(rng: random.Random) -> "Faults":
@@ -64,10 +67,11 @@ class Faults:
             wish=some(0.003, 0.015),
             pods=some(0.003, 0.01),
             delete=some(0.0, 0.001),
+            remove=some(0.0, 0.002, 0.01),
         )
 
 
-PEACE = Faults(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+PEACE = Faults(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 class Simulation:
@@ -94,6 +98,8 @@ class Simulation:
         self.prometheus.error_rates = {"v1": 0.002, "v2": bad, "v3": 0.5 - bad}
         self.api_down = False
         self.ambushed = False
+        self.removed: set[str] = set()
+        """Releases that somebody deleted."""
         self._reconciler = reconciler
         self.invariants = Invariants(self.mesh, self.prometheus, self.clock)
         self.runners = [self._runner(number) for number in range(2)]
@@ -127,6 +133,9 @@ class Simulation:
         await self.rest()
         for release in self.known():
             self.invariants.at_rest(release, self.announcer)
+        for _, name in self.keys:
+            if name in self.removed and name not in {release.name for release in self.known()}:
+                self.invariants.at_rest_after(name, self.announcer)
 
     def known(self) -> list[Release]:
         """The releases as they are stored now."""
@@ -167,7 +176,8 @@ class Simulation:
         key = runner.key = self.rng.choice(ready)
         runner.due[key] = None
         runner.disturbed = False
-        self.invariants.cycle_began(runner.number, frozenset(one.name for one in self.known() if one.spec.abort))
+        unwanted = frozenset(one.name for one in self.known() if one.spec.abort or one.deleting)
+        self.invariants.cycle_began(runner.number, unwanted)
         runner.task = asyncio.get_running_loop().create_task(runner.reconciler.reconcile(key))
         return True
 
@@ -200,8 +210,9 @@ class Simulation:
             runner.due[runner.key] = self.clock.now() + again
         if not runner.disturbed:
             release = await self.releases.get(*runner.key)
-            assert release is not None
-            self.invariants.undisturbed_cycle(runner.number, release)
+            assert release is not None or runner.key[1] in self.removed
+            if release is not None:
+                self.invariants.undisturbed_cycle(runner.number, release)
 
     async def crash(self, runner: Runner) -> None:
         """The process dies, wherever it is, and a new one starts."""
@@ -242,11 +253,15 @@ class Simulation:
             self.hand_on_route(*self._any_edit())
         if rng.random() < faults.wish:
             await self.somebody_wishes(rng.choice(("pause", "unpause", "resume", "resume", "promote", "abort")))
+        if rng.random() < faults.remove:
+            self.somebody_deletes()
 
     async def _revoke(self) -> None:
-        match self.rng.choice(("abort", "pods", "hand")):
+        match self.rng.choice(("abort", "delete", "pods", "hand")):
             case "abort":
                 await self.somebody_wishes("abort")
+            case "delete" if self.faults.remove:
+                self.somebody_deletes()
             case "pods":
                 self.workloads.ready["checkout-v2"] = 0
             case _:
@@ -266,6 +281,8 @@ class Simulation:
 
     async def somebody_wishes(self, what: str) -> None:
         """A write to the spec, and the watch event that follows it."""
+        if not self.known():
+            return
         release = self.rng.choice(self.known())
         spec, step = release.spec, release.status.step or 0
         wish = Wish(by="ann", at=self.clock.now())
@@ -276,7 +293,21 @@ class Simulation:
             "promote": {"promote": SkipWish(by="ann", at=self.clock.now(), step=step)},
             "abort": {"abort": wish},
         }[what]  # type: ignore[assignment]
-        changed = await self.releases.wish(release, spec.model_copy(update=change))
+        self._tell(await self.releases.wish(release, spec.model_copy(update=change)))
+
+    def somebody_deletes(self) -> None:
+        """`kubectl delete`, and the watch event of an object that stays for now."""
+        if not self.known():
+            return
+        release = self.rng.choice(self.known())
+        self.removed.add(release.name)
+        self.releases.delete(*release.key)
+        dying = self.releases._release(release.key)
+        if dying is None:
+            self.invariants.went(release.name)
+        self._tell(dying or release)
+
+    def _tell(self, changed: Release) -> None:
         self.wake()
         for runner in self.runners:
             runner.disturbed = True

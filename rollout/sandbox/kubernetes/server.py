@@ -38,7 +38,7 @@ contexts:
   context:
     cluster: {context}
     user: {context}
-    namespace: default
+    namespace: {namespace}
 users:
 - name: {context}
   user: {{}}
@@ -130,10 +130,10 @@ class KubernetesServer:
             transport.abort()
         await asyncio.sleep(0)
 
-    def write_kubeconfig(self, path: Path) -> None:
+    def write_kubeconfig(self, path: Path, namespace: str = "default") -> None:
         """Write a kubeconfig for kubectl and client libraries, readable by its owner only, in one piece."""
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text(_KUBECONFIG.format(context=_CONTEXT, url=self.url))
+        temporary.write_text(_KUBECONFIG.format(context=_CONTEXT, url=self.url, namespace=namespace))
         temporary.chmod(0o600)
         temporary.replace(path)
 
