@@ -1,9 +1,13 @@
 """What the controller is told when it starts: one frozen model, from flags or from `ROLLOUT_*` variables."""
 
+import re
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+LISTEN = re.compile(r"|[^\s:]*:[0-9]{1,5}|\[[0-9a-fA-F:]+\]:[0-9]{1,5}")
+PROMETHEUS = re.compile(r"https?://[^\s]+")
 
 
 class Settings(BaseModel):
@@ -15,13 +19,13 @@ class Settings(BaseModel):
     context: str | None = None
     namespaces: tuple[str, ...] = ()
     """Namespaces to watch; empty for all."""
-    prometheus: str = "http://prometheus.istio-system:9090"
+    prometheus: str = Field(default="http://prometheus.istio-system:9090", pattern=f"^({PROMETHEUS.pattern})$")
     prometheus_token_file: Path | None = None
     """A bearer token, read again for every request, so that a rotated one is used at once."""
     prometheus_timeout_s: float = Field(default=3.0, gt=0, le=60)
     cluster_domain: str = "cluster.local"
     policies: Path = Path("/etc/rollout/policies")
-    listen: str = "127.0.0.1:8080"
+    listen: str = Field(default="127.0.0.1:8080", pattern=f"^({LISTEN.pattern})$")
     """Where /livez, /readyz and /metrics are served; an empty string serves none."""
     log_format: Literal["auto", "json", "console"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -243,8 +243,12 @@ def serve(
     context: Context = None,
 ) -> None:
     """Run the controller until SIGTERM."""
-    from rollout.settings import Settings
+    from rollout.settings import LISTEN, PROMETHEUS, Settings
 
+    if not LISTEN.fullmatch(listen):
+        raise typer.BadParameter(f"expected HOST:PORT or :PORT, not {listen!r}", param_hint="--listen")
+    if not PROMETHEUS.fullmatch(prometheus):
+        raise typer.BadParameter(f"expected http://HOST:PORT, not {prometheus!r}", param_hint="--prometheus")
     session: Session = ctx.obj.narrowed(kubeconfig, context, None)
     settings = Settings(
         kubeconfig=session.kubeconfig,

@@ -50,7 +50,9 @@ class Stage:
         self._events.extend(told)
         counts = await self._world.counts()
         p99 = await p99_buckets(self._world.prometheus)
-        self._live.update(screen.frame(screen.Scene(chapter, release, counts, p99, self._events, self.results)))
+        height = self._live.console.size.height
+        scene = screen.Scene(chapter, release, counts, p99, self._events, self.results, height)
+        self._live.update(screen.frame(scene))
 
 
 def main() -> int:

@@ -49,6 +49,8 @@ class Scene:
     """Per version, the histogram bucket that holds its 99th percentile."""
     events: Sequence[Mapping[str, Any]] = ()
     done: Sequence[Result] = ()
+    lines: int = 40
+    """Height of the terminal."""
 
 
 def frame(scene: Scene) -> RenderableType:
@@ -66,8 +68,14 @@ def frame(scene: Scene) -> RenderableType:
     return Group(
         *(_line(result) for result in scene.done),
         Panel(Group(*parts), title="rollout demo", border_style="cyan"),
-        Panel(Group(*(event_line(event) for event in scene.events[-_MOST_EVENTS:])), title="controller log"),
+        Panel(Group(*(event_line(event) for event in scene.events[-_room(scene) :])), title="controller log"),
     )
+
+
+def _room(scene: Scene) -> int:
+    """How many log lines fit below the rest, so that it is never the newest that are cut off."""
+    wrapped = 2 * len(scene.release.status.verdicts)
+    return max(2, min(_MOST_EVENTS, scene.lines - 12 - wrapped - len(scene.done)))
 
 
 def _weights(stable: str, canary: str, percent: int) -> RenderableType:

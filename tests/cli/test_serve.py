@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,3 +32,12 @@ def test_variables_stand_in_for_flags(rollout: Terminal, monkeypatch: pytest.Mon
     rollout("serve")
     [settings] = rollout.assembly.served
     assert (settings.listen, settings.policies) == (":8080", Path("/policies"))
+
+
+@pytest.mark.parametrize("wrong", [("--listen", "foo"), ("--listen", "a b:80"), ("--prometheus", "foo:9090")])
+def test_an_address_that_is_none_is_a_usage_error(wrong: tuple[str, str]) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "rollout", "serve", *wrong], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    assert wrong[0] in ended.stderr
