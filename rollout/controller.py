@@ -13,7 +13,7 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from rollout import telemetry
-from rollout.core.release import Release
+from rollout.core.looking import is_settled
 from rollout.ports import Clock, Outage, Releases
 from rollout.reconciler import AFTER_AN_OUTAGE, Key, Reconciler
 
@@ -64,7 +64,10 @@ class WakeQueue:
 
 
 class Controller:
-    """Runs until it is cancelled; then it stops waking, lets no write half done, and leaves the weights as they are."""
+    """Runs until it is cancelled, and leaves the weights as they are then.
+
+    A write that the end cut off is found out by the next cycle of whoever comes after, as it is after a crash.
+    """
 
     def __init__(
         self,
@@ -122,7 +125,7 @@ class Controller:
                 async with contextlib.aclosing(self._releases.watch(namespace)) as releases:
                     async for release in releases:
                         self._api_answered()
-                        if _is_over(release):
+                        if is_settled(release):
                             continue
                         self._reconciler.interrupt(release)
                         await self._queue.wake(release.key)
@@ -143,7 +146,7 @@ class Controller:
                 continue
             self._api_answered()
             for release in releases:
-                if not _is_over(release):
+                if not is_settled(release):
                     await self._queue.wake(release.key)
 
     async def _work(self, tasks: asyncio.TaskGroup) -> None:
@@ -195,8 +198,3 @@ class Controller:
         if self._failing_since is None:
             self._failing_since = self._clock.now()
             self._log.warning("cluster.unavailable", error=str(error))
-
-
-def _is_over(release: Release) -> bool:
-    """Nothing is left to be done or said: years of finished releases cost no request."""
-    return release.status.phase.terminal and not release.status.outbox and not release.held

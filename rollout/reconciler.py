@@ -14,8 +14,9 @@ from rollout.core.counts import Samples
 from rollout.core.decide import Decision, Seen, decide
 from rollout.core.intents import AddSubset, Announce, DropDestination, DropSubset, Hold, LetGo, RouteChange, SetRoute
 from rollout.core.judge import Verdict
+from rollout.core.looking import comes_before, is_beginning, is_over, needs_samples
 from rollout.core.policy import PolicySpec
-from rollout.core.release import Phase, Release
+from rollout.core.release import Release
 from rollout.core.route import Mesh, Problem, Target, Unavailable
 from rollout.core.workload import Health
 from rollout.ports import (
@@ -114,15 +115,15 @@ class Reconciler:
         return decision.requeue_after
 
     async def _observe(self, release: Release) -> Seen:
-        """Look at what the core may need in this phase; looking is free of side effects."""
+        """Look at what the core needs to decide on this release; looking is free of side effects."""
         world, status = self._world, release.status
         uid, announced = self._announced.get(release.key, ("", 0))
         known = announced if uid == release.uid else 0
-        if status.phase.terminal:
+        if is_over(release):
             return Seen(announced=known)
         policy: PolicySpec | Problem | None = status.policy
         rivals: tuple[str, ...] = ()
-        if status.phase is Phase.PENDING:
+        if is_beginning(release):
             policy = release.spec.policy or world.policies.find(release.namespace, release.spec.service)
             rivals = await self._rivals(release)
         if policy is None or isinstance(policy, Problem):
@@ -131,38 +132,28 @@ class Reconciler:
         mesh, health, samples = await asyncio.gather(
             world.traffic.observe(target), self._health(target, policy), self._samples(release, target, policy)
         )
-        if status.phase is Phase.PENDING and isinstance(mesh, Mesh):
+        if is_beginning(release) and isinstance(mesh, Mesh):
             rivals = (*rivals, *await self._holder(release, mesh, rivals))
         return Seen(mesh=mesh, health=health, samples=samples, policy=policy, rivals=rivals, announced=known)
 
     async def _rivals(self, release: Release) -> tuple[str, ...]:
         """Unfinished releases of the same service that began, or were made, before this one."""
         others = await self._world.releases.list(release.namespace, release.spec.service)
-        mine = (release.created_at, release.name)
-        return tuple(
-            other.name
-            for other in others
-            if other.name != release.name
-            and not other.status.phase.terminal
-            and (other.status.phase is not Phase.PENDING or _older((other.created_at, other.name), mine))
-        )
+        return tuple(other.name for other in others if comes_before(other, release))
 
     async def _holder(self, release: Release, mesh: Mesh, known: tuple[str, ...]) -> tuple[str, ...]:
         """The unfinished release that ordered this route last: another service's, on the same VirtualService."""
         if mesh.release in {"", release.name, *known}:
             return ()
         holder = await self._world.releases.get(release.namespace, mesh.release)
-        return () if holder is None or holder.status.phase.terminal else (holder.name,)
+        return () if holder is None or is_over(holder) else (holder.name,)
 
     async def _health(self, target: Target, policy: PolicySpec) -> Health | Unavailable:
         return await self._world.workloads.health(target.namespace, policy.deployment_of(target.service, target.canary))
 
     async def _samples(self, release: Release, target: Target, policy: PolicySpec) -> Samples | Unavailable | None:
         status, now = release.status, self._world.clock.now()
-        wanted = (
-            status.phase in {Phase.PREPARING, Phase.ANALYSING} and release.spec.abort is None and not release.deleting
-        )
-        if not wanted or target.stable is None:
+        if not needs_samples(release) or target.stable is None:
             return None
         by_workload = policy.metrics.version_label == "destination_workload"
         names = [
@@ -250,10 +241,6 @@ def _being_cancelled() -> bool:
     """Whether this very task is asked to end, not only the look it waits for."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-def _older(one: tuple[object, str], other: tuple[object, str]) -> bool:
-    return (str(one[0]), one[1]) < (str(other[0]), other[1])
 
 
 def _line(verdict: Verdict, query: str) -> tuple[str, dict[str, str | int | float | bool | None]]:

@@ -1,0 +1,50 @@
+"""What is worth looking at, in each phase."""
+
+from datetime import timedelta
+
+import pytest
+
+from rollout.core.looking import comes_before, is_settled, needs_samples
+from rollout.core.release import Phase, Release
+from tests import given
+
+EARLIER = given.NOW - timedelta(minutes=1)
+
+
+def other(phase: Phase, **fields: object) -> Release:
+    return given.release(phase).model_copy(update={"name": "other", **fields})
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_samples_are_asked_for_where_they_are_judged_or_awaited(phase: Phase) -> None:
+    assert needs_samples(given.release(phase)) == (phase in {Phase.PREPARING, Phase.ANALYSING})
+
+
+def test_who_wants_the_traffic_back_waits_for_no_metric() -> None:
+    assert not needs_samples(given.release(wishes={"abort": given.wish()}))
+    assert not needs_samples(given.release(deleting=True))
+
+
+@pytest.mark.parametrize("phase", [phase for phase in Phase if not phase.terminal and phase is not Phase.PENDING])
+def test_a_release_that_began_is_in_the_way_whatever_its_age(phase: Phase) -> None:
+    later = given.NOW + timedelta(minutes=1)
+    assert comes_before(other(phase, created_at=later), given.release(Phase.PENDING))
+
+
+@pytest.mark.parametrize("phase", [phase for phase in Phase if phase.terminal])
+def test_a_release_that_is_over_is_in_nobodys_way(phase: Phase) -> None:
+    assert not comes_before(other(phase, created_at=EARLIER), given.release(Phase.PENDING))
+
+
+def test_of_two_that_wait_the_older_begins() -> None:
+    mine, older = given.release(Phase.PENDING), other(Phase.PENDING, created_at=EARLIER)
+    assert comes_before(older, mine)
+    assert not comes_before(mine, older)
+    assert not comes_before(mine, mine)
+
+
+def test_an_end_is_settled_once_it_was_told_and_the_object_let_go() -> None:
+    ended = given.release(Phase.PROMOTED)
+    assert is_settled(ended)
+    assert not is_settled(ended.model_copy(update={"held": True}))
+    assert not is_settled(given.release())
