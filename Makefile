@@ -53,6 +53,14 @@ generate: venv ## Write the generated files anew: schema, CRDs, docs, state diag
 bench: venv prometheus ## Measure what the hot paths cost
 	@$(BIN)/python benchmarks/bench.py
 
+.PHONY: bench-judge
+bench-judge: venv ## Compare the judge with others on the same simulated traffic (three minutes; RUNS=2000 for the full table)
+	@$(BIN)/python -m benchmarks.judge
+
+.PHONY: figures
+figures: venv ## Draw the pictures of docs/judge.md anew
+	@$(BIN)/python benchmarks/figures.py
+
 .PHONY: simulate
 simulate: venv ## Play 20,000 seeded simulations (SEEDS=n for another number)
 	@ROLLOUT_SEEDS=$${SEEDS:-20000} $(BIN)/pytest -q tests/simulation

@@ -8,7 +8,7 @@ import contextlib
 import signal
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ import structlog
 
 from rollout import __version__, telemetry
 from rollout.core.policy import ServicePolicy
-from rollout.ports import Clock, Releases
+from rollout.ports import Clock, Metrics, Releases
 from rollout.settings import Settings
 
 if TYPE_CHECKING:
@@ -46,6 +46,33 @@ async def cluster(kubeconfig: Path | None, context: str | None) -> AsyncIterator
         yield Connection(releases=ClusterReleases(api), clock=SystemClock(), namespace=api.namespace)
     finally:
         await api.close()
+
+
+@contextlib.asynccontextmanager
+async def metrics(
+    url: str,
+    token_file: Path | None,
+    timeout: timedelta,  # noqa: ASYNC109 - of each answer, not of this function
+    domain: str,
+    matchers: Sequence[str] = (),
+) -> AsyncIterator[Metrics]:
+    """Prometheus, as the controller would ask it; `timeout` is for one answer, `matchers` as in `Settings`."""
+    from rollout.adapters.prometheus import PrometheusMetrics
+
+    prometheus = PrometheusMetrics(
+        url, timeout=timeout, bearer_file=token_file, cluster_domain=domain, matchers=matchers
+    )
+    try:
+        yield prometheus
+    finally:
+        await prometheus.close()
+
+
+def now() -> datetime:
+    """The time, for commands that need no cluster."""
+    from rollout.adapters.clock import SystemClock
+
+    return SystemClock().now()
 
 
 def read_policies(paths: Sequence[Path]) -> tuple[tuple[tuple[Path, ServicePolicy], ...], tuple[str, ...]]:
@@ -97,6 +124,7 @@ async def _serve(settings: Settings) -> int:
         timeout=timedelta(seconds=settings.prometheus_timeout_s),
         bearer_file=settings.prometheus_token_file,
         cluster_domain=settings.cluster_domain,
+        matchers=settings.prometheus_matchers,
     )
     policies, clock = PolicyFiles(settings.policies), SystemClock()
     releases = ClusterReleases(api)

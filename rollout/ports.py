@@ -5,11 +5,13 @@ Every method may raise `Outage` (the system could not be asked; try again later)
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
+from rollout.core.checks import CustomCheck
 from rollout.core.counts import Samples
 from rollout.core.events import Notice, Scalar
+from rollout.core.judging.gates import Readings
 from rollout.core.policy import Metrics as MetricsPolicy
 from rollout.core.policy import PolicySpec
 from rollout.core.release import Release, ReleaseSpec, Status
@@ -120,6 +122,12 @@ class Subject:
     stable: str
     policy: MetricsPolicy
     bounds_ms: tuple[float, ...]
+    versions: tuple[str, str] = ("", "")
+    """The canary's and stable's version, whatever label tells them apart."""
+    workloads: tuple[str, str] = ("", "")
+    """Their Deployments."""
+    interval: timedelta = timedelta(seconds=15)
+    """Time between scrapes."""
 
 
 class Metrics(Protocol):
@@ -127,6 +135,10 @@ class Metrics(Protocol):
 
     async def samples(self, subject: Subject, since: datetime, now: datetime) -> Samples | Unavailable:
         """Everything counted about the subject from before `since` until `now`. Never raises."""
+        ...
+
+    async def readings(self, subject: Subject, custom: Sequence[CustomCheck], now: datetime) -> Readings | Unavailable:
+        """The saturation of both versions and the custom checks' values, as they are now. Never raises."""
         ...
 
 

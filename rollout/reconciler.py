@@ -5,6 +5,7 @@ from the Release and the VirtualService what is the case. What was decided is sa
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import assert_never
@@ -12,13 +13,27 @@ from typing import assert_never
 from rollout.core.analysis import samples_since
 from rollout.core.counts import Samples
 from rollout.core.decide import Decision, Seen, decide
+from rollout.core.events import Scalar
 from rollout.core.intents import AddSubset, Announce, DropDestination, DropSubset, Hold, LetGo, RouteChange, SetRoute
-from rollout.core.judge import Verdict
-from rollout.core.looking import comes_before, is_beginning, is_over, needs_samples
+from rollout.core.judging.clumps import Learned
+from rollout.core.judging.evidence import judged_bounds
+from rollout.core.judging.gates import Readings
+from rollout.core.judging.judge import Opinion
+from rollout.core.judging.verdicts import Verdict
+from rollout.core.looking import (
+    comes_before,
+    is_beginning,
+    is_over,
+    needs_past,
+    needs_readings,
+    needs_samples,
+    needs_stable,
+)
 from rollout.core.policy import PolicySpec
 from rollout.core.release import Release
 from rollout.core.route import Mesh, Problem, Target, Unavailable
 from rollout.core.workload import Health
+from rollout.history import learn_past
 from rollout.ports import (
     Announcer,
     Clock,
@@ -129,12 +144,28 @@ class Reconciler:
         if policy is None or isinstance(policy, Problem):
             return Seen(policy=policy, rivals=rivals, announced=known)
         target = release.target(policy)
-        mesh, health, samples = await asyncio.gather(
-            world.traffic.observe(target), self._health(target, policy), self._samples(release, target, policy)
+        subject = _subject(release, target, policy)
+        mesh, health, stable_health, samples, past, readings = await asyncio.gather(
+            world.traffic.observe(target),
+            self._health(target, policy, target.canary),
+            self._health(target, policy, target.stable if needs_stable(release) else None),
+            self._samples(release, subject, policy),
+            self._past(release, subject, policy),
+            self._readings(release, subject, policy),
         )
         if is_beginning(release) and isinstance(mesh, Mesh):
             rivals = (*rivals, *await self._holder(release, mesh, rivals))
-        return Seen(mesh=mesh, health=health, samples=samples, policy=policy, rivals=rivals, announced=known)
+        return Seen(
+            mesh=mesh,
+            health=health,
+            stable_health=stable_health,
+            samples=samples,
+            past=past,
+            readings=readings,
+            policy=policy,
+            rivals=rivals,
+            announced=known,
+        )
 
     async def _rivals(self, release: Release) -> tuple[str, ...]:
         """Unfinished releases of the same service that began, or were made, before this one."""
@@ -148,27 +179,32 @@ class Reconciler:
         holder = await self._world.releases.get(release.namespace, mesh.release)
         return () if holder is None or is_over(holder) else (holder.name,)
 
-    async def _health(self, target: Target, policy: PolicySpec) -> Health | Unavailable:
-        return await self._world.workloads.health(target.namespace, policy.deployment_of(target.service, target.canary))
-
-    async def _samples(self, release: Release, target: Target, policy: PolicySpec) -> Samples | Unavailable | None:
-        status, now = release.status, self._world.clock.now()
-        if not needs_samples(release) or target.stable is None:
+    async def _health(self, target: Target, policy: PolicySpec, version: str | None) -> Health | Unavailable | None:
+        if version is None:
             return None
-        by_workload = policy.metrics.version_label == "destination_workload"
-        names = [
-            policy.deployment_of(target.service, version) if by_workload else version
-            for version in (target.canary, target.stable)
-        ]
-        subject = Subject(
-            namespace=target.namespace,
-            service=target.service,
-            canary=names[0],
-            stable=names[1],
-            policy=policy.metrics,
-            bounds_ms=policy.bounds_ms(),
-        )
-        return await self._world.metrics.samples(subject, samples_since(status.window, policy, now), now)
+        return await self._world.workloads.health(target.namespace, policy.deployment_of(target.service, version))
+
+    async def _samples(
+        self, release: Release, subject: Subject | None, policy: PolicySpec
+    ) -> Samples | Unavailable | None:
+        if not needs_samples(release) or subject is None:
+            return None
+        now = self._world.clock.now()
+        return await self._world.metrics.samples(subject, samples_since(release.status.window, policy, now), now)
+
+    async def _past(
+        self, release: Release, subject: Subject | None, policy: PolicySpec
+    ) -> Learned | Unavailable | None:
+        if not needs_past(release) or subject is None:
+            return None
+        return await learn_past(self._world.metrics, subject, policy, self._world.clock.now())
+
+    async def _readings(
+        self, release: Release, subject: Subject | None, policy: PolicySpec
+    ) -> Readings | Unavailable | None:
+        if not needs_readings(release) or subject is None:
+            return None
+        return await self._world.metrics.readings(subject, policy.checks.custom, self._world.clock.now())
 
     async def _act(self, release: Release, decision: Decision) -> bool:
         """Do what was saved, in order; False if something has to be tried again by the next cycle.
@@ -234,7 +270,10 @@ class Reconciler:
     async def _record(self, release: Release, decision: Decision, seen: Seen) -> None:
         query = seen.samples.query if isinstance(seen.samples, Samples) else ""
         for verdict in decision.looked:
-            await self._world.announcer.record(release, *_line(verdict, query))
+            if verdict.outcome != "unmeasured":
+                await self._world.announcer.record(release, *_line(verdict, query))
+        if decision.opinion is not None:
+            await self._world.announcer.record(release, "judge.looked", _summary(decision.opinion, decision.looked))
 
 
 def _being_cancelled() -> bool:
@@ -243,9 +282,41 @@ def _being_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _line(verdict: Verdict, query: str) -> tuple[str, dict[str, str | int | float | bool | None]]:
+def _subject(release: Release, target: Target, policy: PolicySpec) -> Subject | None:
+    """Whose requests to look for; None before it is known who holds the traffic."""
+    if target.stable is None:
+        return None
+    versions = target.canary, target.stable
+    workloads = policy.deployment_of(target.service, versions[0]), policy.deployment_of(target.service, versions[1])
+    canary, stable = workloads if policy.metrics.version_label == "destination_workload" else versions
+    return Subject(
+        namespace=target.namespace,
+        service=target.service,
+        canary=canary,
+        stable=stable,
+        policy=policy.metrics,
+        bounds_ms=judged_bounds(policy, release.status.learned),
+        versions=versions,
+        workloads=workloads,
+        interval=policy.interval,
+    )
+
+
+def _summary(found: Opinion, verdicts: Sequence[Verdict]) -> dict[str, Scalar]:
+    """One look in one line: the evidence of the release, and the check that weighs most in it."""
+    worst = next((one for one in verdicts if one.check == found.check), max(verdicts, key=lambda one: one.evidence))
+    return {
+        "evidence": round(found.evidence, 3),
+        "convicts": round(found.convicts, 3),
+        "check": worst.check,
+        "verdict": found.kind,
+        "requests": worst.requests,
+    }
+
+
+def _line(verdict: Verdict, query: str) -> tuple[str, dict[str, Scalar]]:
     """A verdict as an event of the catalogue."""
-    fields: dict[str, str | int | float | bool | None] = {
+    fields: dict[str, Scalar] = {
         "check": verdict.check,
         "value": verdict.value,
         "limit": verdict.limit,
@@ -255,9 +326,9 @@ def _line(verdict: Verdict, query: str) -> tuple[str, dict[str, str | int | floa
     match verdict.outcome:
         case "pass":
             return "check.passed", fields
-        case "unknown":
-            return "check.inconclusive", fields | {"reason_code": verdict.reason}
         case "fail":
             stable, convicts = verdict.stable, verdict.convicts
-            more = {"bad": verdict.bad, "stable_value": stable, "convicts": convicts, "query": query}
+            more: dict[str, Scalar] = {"bad": verdict.bad, "stable_value": stable, "convicts": convicts, "query": query}
             return "check.failed", fields | more
+        case _:
+            return "check.inconclusive", fields | {"reason_code": verdict.reason}

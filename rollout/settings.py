@@ -2,12 +2,14 @@
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 LISTEN = re.compile(r"|[^\s:]*:[0-9]{1,5}|\[[0-9a-fA-F:]+\]:[0-9]{1,5}")
 PROMETHEUS = re.compile(r"https?://[^\s]+")
+MATCHER = re.compile(r'_?[a-zA-Z][a-zA-Z0-9_]*="[^"\\\x00-\x1f\x7f]+"')
+"""One PromQL matcher that cannot be anything else: no escapes, no regular expression, no name of a metric."""
 
 
 class Settings(BaseModel):
@@ -23,6 +25,8 @@ class Settings(BaseModel):
     prometheus_token_file: Path | None = None
     """A bearer token, read again for every request, so that a rotated one is used at once."""
     prometheus_timeout_s: float = Field(default=3.0, gt=0, le=60)
+    prometheus_matchers: tuple[Annotated[str, Field(pattern=f"^({MATCHER.pattern})$")], ...] = ()
+    """Added to every selector of ours, where one Prometheus (Thanos, Mimir) holds several clusters."""
     cluster_domain: str = "cluster.local"
     policies: Path = Path("/etc/rollout/policies")
     listen: str = Field(default="127.0.0.1:8080", pattern=f"^({LISTEN.pattern})$")

@@ -6,6 +6,7 @@ from typing import Any
 
 from rollout.core.counts import Group, Samples, Series
 from rollout.core.decide import Seen
+from rollout.core.judging.clumps import Learned
 from rollout.core.policy import PolicySpec
 from rollout.core.release import Cause, Confirmed, Phase, Reason, Release, ReleaseSpec, Status, StepRecord, Window, Wish
 from rollout.core.route import Gone, Mesh, Problem, Route, Unavailable
@@ -20,19 +21,32 @@ BLIND = Unavailable("no answer")
 NOT_TOLD: Any = object()
 
 
+JUDGE: dict[str, Any] = {
+    "learn": "0s",
+    "block": "5s",
+    "warmUp": "0s",
+    "onset": "10m",
+    "caps": {"outage": "5s", "latency": "10s", "traffic": "10s"},
+}
+
+
 def seconds(count: float) -> timedelta:
     """A short word for a duration."""
     return timedelta(seconds=count)
 
 
 def policy(**fields: Any) -> PolicySpec:
-    """10/30/100 of twelve seconds each, a scrape every five seconds, errors and traffic checked, no latency."""
+    """10/30/100 of twelve seconds each, a scrape every five seconds, errors and traffic checked, no latency.
+
+    Nothing is learned from the past, and the judge's times are scaled to the interval, as for 15 s by default.
+    """
     document: dict[str, Any] = {
         "steps": [{"weight": weight, "hold": "12s"} for weight in (10, 30, 100)],
         "interval": "5s",
         "settle": "2s",
         "deadlines": {"ready": "30s", "route": "20s", "metrics": "30s", "verdict": "60s", "total": "10m"},
         "checks": {"minRequests": 20, "latency": {"compare": []}},
+        "judge": JUDGE,
     }
     return PolicySpec.model_validate(document | fields)
 
@@ -109,6 +123,7 @@ def _status(phase: Phase, step: int | None, policy: PolicySpec) -> Status:
         started_at=NOW,
         since=NOW,
         prepared_at=NOW if phase in {Phase.FINISHING, Phase.PREPARING} else None,
+        learned=None if phase is Phase.PREPARING else Learned(),
         window=Window(anchor=NOW) if step is not None else None,
         added_destination=True,
         added_subset=True,

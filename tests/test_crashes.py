@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 
@@ -22,13 +23,13 @@ class Mortal(Reconciler):
     dies_in = -1
     acts = 0
     cycles = 0
-    most = 0
-    """The most things that any cycle had to do."""
+    had_to_do: ClassVar[list[int]]
+    """How many things each cycle had to do."""
 
     async def _act(self, release: Release, decision: Decision) -> bool:
         cls = type(self)
         cls.cycles += 1
-        cls.most = max(cls.most, len(decision.intents))
+        cls.had_to_do.append(len(decision.intents))
         if cls.cycles == cls.dies_in:
             await super()._act(release, replace(decision, intents=decision.intents[: cls.acts]))
             raise CrashError
@@ -39,9 +40,11 @@ async def _life(story: str, *, dies_in: int = -1, acts: int = 0) -> tuple[Place,
     class One(Mortal):
         pass
 
-    One.dies_in, One.acts = dies_in, acts
+    One.dies_in, One.acts, One.had_to_do = dies_in, acts, []
     place = Place(reconciler=One)
     place.prometheus.error_rates = {given.CANARY: 0.6 if story == "fails" else 0.0}
+    if story == "fails at full weight":
+        place.prometheus.full_error_rates = {given.CANARY: 0.6}
     await place.begin()
     for _ in range(LIFE):
         try:
@@ -55,22 +58,28 @@ async def _life(story: str, *, dies_in: int = -1, acts: int = 0) -> tuple[Place,
     pytest.fail(f"no rest in {(await place.status()).phase}")
 
 
-def _crashes(cycles: int, most: int) -> Iterator[tuple[int, int]]:
-    return ((cycle, acts) for cycle in range(1, cycles + 1) for acts in range(most))
+def _crashes(had_to_do: list[int]) -> Iterator[tuple[int, int]]:
+    """Before, between and after the things that each cycle had to do."""
+    return ((cycle, acts) for cycle, most in enumerate(had_to_do, start=1) for acts in range(most + 1))
 
 
 @pytest.mark.parametrize(
     ("story", "phase"),
-    [("passes", Phase.PROMOTED), ("fails", Phase.ROLLED_BACK), ("aborted at its end", Phase.ABORTED)],
+    [
+        ("passes", Phase.PROMOTED),
+        ("fails", Phase.ROLLED_BACK),
+        ("fails at full weight", Phase.ROLLED_BACK),
+        ("aborted at its end", Phase.ABORTED),
+    ],
 )
 async def test_whatever_part_of_a_decision_was_done_before_a_crash_the_end_is_the_same(
     story: str, phase: Phase
 ) -> None:
     place, mortal = await _life(story)
-    assert mortal.most > 1
+    assert max(mortal.had_to_do) > 1
     assert (await place.status()).phase is phase
     expected = (phase, place.mesh.weights, place.mesh.subsets)
-    for cycle, acts in _crashes(mortal.cycles, mortal.most):
+    for cycle, acts in _crashes(mortal.had_to_do):
         crashed, _ = await _life(story, dies_in=cycle, acts=acts)
         status = await crashed.status()
         assert (status.phase, crashed.mesh.weights, crashed.mesh.subsets) == expected

@@ -1,12 +1,15 @@
 """One cycle of one release, on fakes: what is left of the world when something fails in the middle of it."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 
+from rollout.core.checks import CustomCheck
 from rollout.core.counts import Samples
+from rollout.core.judging.gates import Readings
 from rollout.core.policy import Metrics as MetricsPolicy
 from rollout.core.release import Phase, Reason, Release, Status
 from rollout.core.route import Mesh, Problem, Route, Target, Unavailable
@@ -308,19 +311,35 @@ class Hanging(Prometheus):
         return await super().samples(subject, since, now)
 
 
-async def analysing_with_slow_metrics() -> tuple[Place, asyncio.Task[timedelta | None]]:
+class HangingReadings(Prometheus):
+    """Counts requests, but never answers a custom query."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place.mesh, place.workloads, given.NOW, given.INTERVAL)
+        self.asked = asyncio.Event()
+
+    async def readings(self, subject: Subject, custom: Sequence[CustomCheck], now: datetime) -> Readings | Unavailable:
+        self.asked.set()
+        await asyncio.Event().wait()
+        return await super().readings(subject, custom, now)
+
+
+async def analysing_with_slow_metrics(
+    slow: type[Hanging | HangingReadings] = Hanging,
+) -> tuple[Place, asyncio.Task[timedelta | None]]:
     place = Place()
     await place.begin()
     await place.until(lambda status: status.phase is Phase.ANALYSING)
-    metrics = Hanging(place)
+    metrics = slow(place)
     place.reconciler = Reconciler(replace(place.world, metrics=metrics))
     cycle = asyncio.create_task(place.reconciler.reconcile(KEY))
     await metrics.asked.wait()
     return place, cycle
 
 
-async def test_slow_metrics_do_not_delay_an_abort() -> None:
-    place, cycle = await analysing_with_slow_metrics()
+@pytest.mark.parametrize("slow", [Hanging, HangingReadings])
+async def test_slow_metrics_do_not_delay_an_abort(slow: type[Hanging | HangingReadings]) -> None:
+    place, cycle = await analysing_with_slow_metrics(slow)
     await place.abort()
     place.reconciler.interrupt(await place.release())
     assert await cycle == timedelta(0)

@@ -1,30 +1,23 @@
-"""Prometheus: raw samples in, or a sentence that says why there are none. Never a number that might be wrong.
+"""Prometheus: raw samples and readings, or a sentence that says why there are none. Never a number that might be wrong.
 
-Here is the way to Prometheus and back: batching, one deadline, limits, and the checks without which an answer is not
-believed. The words of the queries are in promql.py; what samples add up to is `core/counts.py`'s business.
-
-`prometheus-api-client` by itself drops warnings (a partial answer looks whole), has no timeout, obeys redirects and
-proxies of the environment and sends POST queries in the URL; the session below corrects all of it.
+Here are batching, deadlines and the reading of answers. The way there and back is in prometheus_http.py, the words of
+the queries in promql.py and promql_gates.py; what samples add up to is `core/counts.py`'s business.
 """
 
 import asyncio
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Any
-from urllib.parse import urlsplit
 
-import requests
-import urllib3
-from prometheus_api_client import PrometheusConnect
-from requests.auth import AuthBase
-
-from rollout.adapters import promql
+from rollout.adapters import promql, promql_gates
+from rollout.adapters.prometheus_http import Answer, Doubt, PrometheusApi, Refusal, TooMuch, line
+from rollout.core.checks import CustomCheck
 from rollout.core.counts import Instance, Points, Samples, Series
+from rollout.core.judging.gates import SIGNALS, Reading, Readings, custom_name
 from rollout.core.route import Unavailable
 from rollout.ports import Subject
 
@@ -35,15 +28,8 @@ _GATHER = 0.01
 """Seconds that a question waits for others to share its query."""
 _MOST_SUBJECTS = 50
 """Services in one query; their names make a regular expression that every label value is held against."""
-_PIECE = 1 << 16
-
-
-class _Doubt(Exception):  # noqa: N818 - not a defect of ours
-    """No answer, or one that cannot be believed. Says why, for people."""
-
-
-class _TooMuch(_Doubt):
-    """The answer is too large for us or for Prometheus; half the question may fit."""
+_AT_ONCE = 3
+"""Readings under way at once: each takes one of the few threads of this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,69 +52,6 @@ class _Found:
     doubt: str = ""
 
 
-class _Answer(requests.Response):
-    """A believed answer, as `PrometheusConnect` expects it: it reads `json()["data"]["result"]`."""
-
-    def __init__(self, body: Any) -> None:
-        super().__init__()
-        self.status_code = 200
-        self._body = body
-
-    def json(self, **_kwargs: Any) -> Any:
-        return self._body
-
-
-class _Session(requests.Session):
-    """Query in the body, one deadline, a size limit, no redirects; 200 means a complete matrix. Raises `_Doubt`."""
-
-    def __init__(self, most_bytes: int) -> None:
-        super().__init__()
-        self.trust_env = False
-        # Plain, so that the size limit is a limit on memory.
-        self.headers["Accept-Encoding"] = "identity"
-        self._most_bytes = most_bytes
-
-    def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
-        seconds = kwargs["timeout"]
-        deadline = monotonic() + seconds
-        ours = {
-            "data": kwargs.pop("params"),
-            "timeout": urllib3.Timeout(total=seconds),
-            "allow_redirects": False,
-            "stream": True,
-        }
-        with super().request(method, url, *args, **{**kwargs, **ours}) as response:
-            content = self._read(response, deadline)
-        if response.status_code != 200:
-            raise _refusal(response.status_code, content)
-        return _Answer(_believed(content))
-
-    def _read(self, response: requests.Response, deadline: float) -> bytes:
-        content = bytearray()
-        while piece := response.raw.read1(_PIECE):
-            content += piece
-            if len(content) > self._most_bytes:
-                raise _TooMuch(f"the answer is larger than {self._most_bytes:,} bytes")
-            if monotonic() > deadline:
-                raise requests.exceptions.ReadTimeout
-        return bytes(content)
-
-
-class _Bearer(AuthBase):
-    """The token as it is in the file now: projected service account tokens are replaced under way."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        try:
-            token = self._file.read_text(encoding="ascii").strip()
-        except (OSError, UnicodeError) as error:
-            raise _Doubt(f"the bearer token in {self._file} cannot be read: {type(error).__name__}") from error
-        request.headers["Authorization"] = f"Bearer {token}"
-        return request
-
-
 class PrometheusMetrics:
     """`ports.Metrics` on a real Prometheus, or what speaks its HTTP API (Thanos, Mimir).
 
@@ -146,25 +69,26 @@ class PrometheusMetrics:
         ca_file: Path | None = None,
         lookback: timedelta = LOOKBACK,
         cluster_domain: str = "cluster.local",
+        matchers: Sequence[str] = (),
         most_bytes: int = 32 << 20,
     ) -> None:
-        """`timeout` is for the whole question, up to the last byte; `most_bytes` for each answer."""
-        parts = urlsplit(url)
-        self._name = f"Prometheus at {parts.hostname}" + (f":{parts.port}" if parts.port else "")
+        """`timeout` is for the whole question, up to the last byte; `most_bytes` for each answer.
+
+        `matchers` (PromQL: `cluster="eu-1"`) go into every selector of ours, but not into custom checks.
+        """
         self._seconds = timeout.total_seconds()
         self._lookback = lookback.total_seconds()
         self._domain = cluster_domain
-        self._session = _Session(most_bytes)
-        if ca_file is not None:
-            self._session.verify = str(ca_file)
-        self._prometheus = PrometheusConnect(
-            url.rstrip("/"),
-            headers=dict(headers or {}),
-            auth=None if bearer_file is None else _Bearer(bearer_file),
-            session=self._session,
-            retry=urllib3.Retry(total=0),
-            method="POST",
+        self._matchers = tuple(matchers)
+        self._api = PrometheusApi(
+            url,
+            seconds=self._seconds,
+            headers=headers or {},
+            bearer_file=bearer_file,
+            ca_file=ca_file,
+            most_bytes=most_bytes,
         )
+        self._reading = asyncio.Semaphore(_AT_ONCE)
         self._waiting: list[_Ask] = []
         self._flight: asyncio.Task[None] | None = None
 
@@ -181,6 +105,25 @@ class PrometheusMetrics:
         except TimeoutError:
             return self._unavailable(f"did not answer within {self._seconds:g} s")
 
+    async def readings(self, subject: Subject, custom: Sequence[CustomCheck], now: datetime) -> Readings | Unavailable:
+        """One query for all signals, and one for each custom check and version that it compares. Never raises.
+
+        A custom check that Prometheus refuses, or does not answer in time, is that check's trouble and nobody else's.
+        """
+        at, deadline = now.timestamp(), monotonic() + self._seconds
+        questions = [partial(self._saturation, subject), *(partial(self._custom, subject, check) for check in custom)]
+        try:
+            # A little beyond the deadline of the queries themselves, whose message says more.
+            async with asyncio.timeout(self._seconds + 0.5):
+                parts = await asyncio.gather(*(self._in_turn(question, at, deadline) for question in questions))
+        except TimeoutError:
+            return self._unavailable(f"did not answer within {self._seconds:g} s")
+        except Doubt as doubt:
+            return self._unavailable(str(doubt))
+        except Exception as error:  # noqa: BLE001 - whoever waits is told, whatever happened; the port never raises
+            return self._unavailable(f"answered what we cannot read: {line(repr(error))}")
+        return {name: reading for part in parts for name, reading in part.items()}
+
     async def close(self) -> None:
         """Answer whoever still waits, and close the connections."""
         if self._flight is not None:
@@ -189,7 +132,7 @@ class PrometheusMetrics:
         for ask in self._waiting:
             _give(ask, self._unavailable("is no longer asked: we are shutting down"))
         self._waiting.clear()
-        self._session.close()
+        self._api.close()
 
     async def _fly(self) -> None:
         """Answer all who wait, batch by batch; whoever asks meanwhile is in a later batch."""
@@ -213,7 +156,7 @@ class PrometheusMetrics:
         except TimeoutError:
             answers = [self._unavailable(f"did not answer within {self._seconds:g} s")] * len(batch)
         except Exception as error:  # noqa: BLE001 - whoever waits is told, whatever happened; the port never raises
-            answers = [self._unavailable(f"answered what we cannot read: {_line(repr(error))}")] * len(batch)
+            answers = [self._unavailable(f"answered what we cannot read: {line(repr(error))}")] * len(batch)
         for ask, answer in zip(batch, answers, strict=True):
             _give(ask, answer)
 
@@ -221,12 +164,12 @@ class PrometheusMetrics:
         """Runs in a thread."""
         try:
             return self._read(batch, deadline)
-        except _TooMuch as doubt:
+        except TooMuch as doubt:
             if len(batch) == 1:
                 return [self._unavailable(str(doubt))]
             half = len(batch) // 2
             return [*self._ask(batch[:half], deadline), *self._ask(batch[half:], deadline)]
-        except _Doubt as doubt:
+        except Doubt as doubt:
             return [self._unavailable(str(doubt))] * len(batch)
 
     def _read(self, batch: Sequence[_Ask], deadline: float) -> list[Samples | Unavailable]:
@@ -236,7 +179,10 @@ class PrometheusMetrics:
         found = [_Found() for _ in batch]
         for ask, mine in zip(batch, found, strict=True):
             about.setdefault((ask.subject.namespace, ask.subject.service), []).append((ask, mine))
-        for selector in (promql.requests(subjects, self._domain), promql.durations(subjects, self._domain)):
+        for selector in (
+            promql.requests(subjects, self._domain, self._matchers),
+            promql.durations(subjects, self._domain, self._matchers),
+        ):
             for labels, points in self._matrix(selector, batch, deadline):
                 destination = promql.destination(labels, self._domain)
                 for ask, mine in about.get(destination, ()) if destination else ():
@@ -244,7 +190,7 @@ class PrometheusMetrics:
         born = set[Instance]().union(*(mine.born for mine in found))
         ups: dict[Instance, Points] = {}
         if born:
-            for labels, points in self._matrix(promql.ups(born), batch, deadline):
+            for labels, points in self._matrix(promql.ups(born, self._matchers), batch, deadline):
                 ups[promql.instance_of(labels)] = points
         return [self._samples(ask, mine, ups) for ask, mine in zip(batch, found, strict=True)]
 
@@ -278,7 +224,7 @@ class PrometheusMetrics:
             series=tuple(found.series),
             ups={instance: ups[instance] for instance in sorted(found.born & ups.keys())},
             newest=None if newest is None else datetime.fromtimestamp(newest, UTC),
-            query=f"{promql.everything(ask.subject, self._domain)}[{window}s] @ {ask.now:.3f}",
+            query=f"{promql.everything(ask.subject, self._domain, self._matchers)}[{window}s] @ {ask.now:.3f}",
         )
 
     def _matrix(
@@ -287,29 +233,72 @@ class PrometheusMetrics:
         end = max(ask.now for ask in batch)
         start = min(min(ask.since, ask.now) for ask in batch) - self._lookback
         query = f"{selector}[{math.ceil((end - start) * 1000) + 1}ms]"
-        for one in self._query(query, end, deadline):
+        answer = self._api.query(query, end, deadline)
+        if answer.kind != "matrix":
+            raise Doubt(f"answered with a {answer.kind}, not a matrix")
+        for one in answer.result:
             points = tuple((float(when), float(value)) for when, value in one.get("values", ()))
             yield one["metric"], points
 
-    def _query(self, query: str, at: float, deadline: float) -> list[dict[str, Any]]:
-        for last in (False, True):
-            seconds = deadline - monotonic()
-            if seconds <= 0:
-                break
-            params = {"time": f"{at:.3f}", "timeout": f"{seconds:.3f}"}
-            try:
-                result: list[dict[str, Any]] = self._prometheus.custom_query(query, params, timeout=seconds)
-                return result
-            except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError):
-                break
-            except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-                # Once more: a kept connection may have been closed by the other side just now.
-                if last:
-                    raise _Doubt(f"is not reachable: {_root(error)}") from error
-        raise _Doubt(f"did not answer within {self._seconds:g} s")
+    async def _in_turn(
+        self, question: Callable[[float, float], dict[str, Reading]], at: float, deadline: float
+    ) -> dict[str, Reading]:
+        async with self._reading:
+            return await asyncio.to_thread(question, at, deadline)
+
+    def _saturation(self, subject: Subject, at: float, deadline: float) -> dict[str, Reading]:
+        """Runs in a thread. Raises Doubt."""
+        measured: dict[tuple[str, str], float | None] = {}
+        query = promql_gates.saturation(subject, self._domain, self._matchers)
+        if query:
+            answer = self._api.query(query, at, deadline)
+            if answer.kind != "vector":
+                raise Doubt(f"answered with a {answer.kind}, not a vector")
+            for one in answer.result:
+                value = float(one["value"][1])
+                tags = one["metric"][promql_gates.SIGNAL], one["metric"][promql_gates.WHOSE]
+                # 0/0, where nothing happened, is no share at all.
+                measured[tags] = value if math.isfinite(value) else None
+        canary, stable = promql_gates.CANARY, promql_gates.STABLE
+        return {name: Reading(measured.get((name, canary)), measured.get((name, stable))) for name in SIGNALS}
+
+    def _custom(self, subject: Subject, check: CustomCheck, at: float, deadline: float) -> dict[str, Reading]:
+        """Runs in a thread. Raises Doubt."""
+
+        def value(which: int) -> float | None:
+            query = promql_gates.custom(check.query, subject, subject.versions[which], subject.workloads[which])
+            return _number(self._api.query(query, at, deadline))
+
+        try:
+            reading = Reading(value(0), None if check.over_stable is None else value(1))
+        except promql_gates.BadQueryError as error:
+            reading = Reading(None, trouble=f"query: {error}")
+        except Refusal as refusal:
+            reading = Reading(None, trouble=f"{self._api.name} {refusal}")
+        return {custom_name(check): reading}
 
     def _unavailable(self, reason: str) -> Unavailable:
-        return Unavailable(f"{self._name} {reason}")
+        return Unavailable(f"{self._api.name} {reason}")
+
+
+def _number(answer: Answer) -> float | None:
+    """The one number of an answer; None for none, and for NaN. Raises Refusal where there are several, or another."""
+    kind, result = answer
+    if kind == "vector":
+        if not result:
+            return None
+        if len(result) > 1:
+            raise Refusal(f"answered with {len(result)} series, not one number")
+        if "value" not in result[0]:
+            raise Refusal("answered with a histogram, not one number")
+        value = float(result[0]["value"][1])
+    elif kind == "scalar":
+        value = float(result[1])
+    else:
+        raise Refusal(f"answered with a {kind}, not one number")
+    if math.isinf(value):
+        raise Refusal("answered with infinity: a division by zero?")
+    return None if math.isnan(value) else value
 
 
 def _batches(asks: Sequence[_Ask], lookback: float) -> Iterator[Sequence[_Ask]]:
@@ -326,48 +315,3 @@ def _batches(asks: Sequence[_Ask], lookback: float) -> Iterator[Sequence[_Ask]]:
 def _give(ask: _Ask, answer: Samples | Unavailable) -> None:
     if not ask.answer.done():
         ask.answer.set_result(answer)
-
-
-def _believed(content: bytes) -> Any:
-    """The body of a complete answer to a range selector. Infos (hints about the query) are no reason for doubt."""
-    try:
-        body = json.loads(content)
-        status, warnings, kind = body["status"], body.get("warnings"), body["data"]["resultType"]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise _Doubt("answered what is no answer of Prometheus") from error
-    if status != "success":
-        raise _Doubt(f"answered with status {_line(status)}")
-    if warnings:
-        raise _Doubt(f"gave a partial answer: {_line('; '.join(map(str, warnings)))}")
-    if kind != "matrix":
-        raise _Doubt(f"answered with a {_line(kind)}, not a matrix")
-    return body
-
-
-def _refusal(code: int, content: bytes) -> _Doubt:
-    try:
-        text = json.loads(content)["error"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        text = content[:200].decode("utf-8", errors="replace")
-    said = f"answered HTTP {code}" + (f": {_line(text)}" if text else "")
-    if 300 <= code < 400:
-        said = f"answered HTTP {code}, a redirect; redirects are not followed"
-    # 422: the query could not be executed, such as for its number of samples (Prometheus HTTP API documentation).
-    return _TooMuch(said) if code in {413, 422} else _Doubt(said)
-
-
-def _line(text: object) -> str:
-    """What the other side said, as one short line that cannot disturb a terminal or a log."""
-    return "".join(char if char.isprintable() else " " for char in str(text))[:300].strip()
-
-
-def _root(error: BaseException) -> str:
-    """The operating system's own words, from under the layers of two HTTP libraries."""
-    cause: BaseException | None = error
-    for _ in range(10):
-        if isinstance(cause, OSError) and cause.strerror:
-            return _line(cause.strerror)
-        if cause is None:
-            break
-        cause = cause.__cause__ or cause.__context__
-    return _line(error)

@@ -1,12 +1,13 @@
 """The words of the queries: PromQL text out, Istio's metric labels in. Pure; prometheus.py does the talking.
 
 Label names and what they hold for each kind of failure: istio_stats.cc of Istio's telemetry filter
-(`populatePeerInfo`, `extractEndpointMetadata`); response flags: Envoy's access log documentation.
+(`populatePeerInfo`, `extractEndpointMetadata`); response flags: Envoy's access log documentation. The words for
+saturation and for custom checks are in promql_gates.py.
 """
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from rollout.core.counts import Group, Instance
 from rollout.ports import Subject
@@ -58,36 +59,37 @@ def bounds(milliseconds: Iterable[float]) -> str:
     return any_of(spelled | {"+Inf"})
 
 
-def requests(subjects: Iterable[Subject], domain: str) -> str:
+def requests(subjects: Iterable[Subject], domain: str, matchers: Sequence[str] = ()) -> str:
     """The selector of the request counters of all these subjects, which share their reporters."""
-    return f"{COUNTER}{{{_where(subjects, domain)}}}"
+    return f"{COUNTER}{{{_where(subjects, domain, matchers)}}}"
 
 
-def durations(subjects: Iterable[Subject], domain: str) -> str:
+def durations(subjects: Iterable[Subject], domain: str, matchers: Sequence[str] = ()) -> str:
     """The selector of the histogram buckets that these subjects are judged by, and no others."""
     asked = tuple(subjects)
     le = bounds(bound for subject in asked for bound in subject.bounds_ms)
-    return f"{BUCKET}{{{_where(asked, domain)},le=~{quoted(le)}}}"
+    return f"{BUCKET}{{{_where(asked, domain, matchers)},le=~{quoted(le)}}}"
 
 
-def everything(subject: Subject, domain: str) -> str:
+def everything(subject: Subject, domain: str, matchers: Sequence[str] = ()) -> str:
     """One selector for both, to be pasted by a person: a series without `le` matches the empty alternative."""
     names = quoted(f"{COUNTER}|{BUCKET}")
     le = quoted("|" + bounds(subject.bounds_ms))
-    return f"{{__name__=~{names},{_where([subject], domain)},le=~{le}}}"
+    return f"{{__name__=~{names},{_where([subject], domain, matchers)},le=~{le}}}"
 
 
-def ups(instances: Iterable[Instance]) -> str:
+def ups(instances: Iterable[Instance], matchers: Sequence[str] = ()) -> str:
     """The selector of `up` for these scrape targets (and perhaps more: every pair of a job and an instance)."""
     pairs = tuple(instances)
     jobs, names = any_of(job for job, _ in pairs), any_of(instance for _, instance in pairs)
-    return f"up{{job=~{quoted(jobs)},instance=~{quoted(names)}}}"
+    return f"up{{{','.join((f'job=~{quoted(jobs)}', f'instance=~{quoted(names)}', *matchers))}}}"
 
 
-def _where(subjects: Iterable[Subject], domain: str) -> str:
+def _where(subjects: Iterable[Subject], domain: str, matchers: Sequence[str]) -> str:
     asked = tuple(subjects)
     reporters = any_of(reporter for subject in asked for reporter in subject.policy.reporters)
-    return f"reporter=~{quoted(reporters)},destination_service=~{quoted(hosts(asked, domain))}"
+    ours = f"reporter=~{quoted(reporters)}", f"destination_service=~{quoted(hosts(asked, domain))}"
+    return ",".join((*ours, *matchers))
 
 
 def destination(labels: Mapping[str, str], domain: str) -> tuple[str, str] | None:
@@ -110,8 +112,12 @@ def group_of(labels: Mapping[str, str], subject: Subject) -> Group:
     version = labels.get(label, "")
     if flags & _INJECTED:
         return "other"
+    # The server's own proxy knows its revision, whatever went wrong.
     nameless = version in {"", "unknown"} or (
-        label == "destination_canonical_revision" and version == "latest" and bool(flags & _NO_HOST)
+        label == "destination_canonical_revision"
+        and version == "latest"
+        and labels.get("reporter") != "destination"
+        and bool(flags & _NO_HOST)
     )
     if nameless:
         failed = labels.get("response_code", "").startswith("5")

@@ -82,12 +82,13 @@ async def follow(access: Access, name: str, waiting: Waiting, interrupt: Interru
             return outcome_of(ending.result())
         if not interrupt.done():
             complain(
-                f"{name} is still under way after {format_duration(waiting.timeout)}; it goes on\n{_look_at(name)}"
+                f"{name} is still under way after {format_duration(waiting.timeout)}; it goes on\n"
+                f"{_look_at(access, name)}"
             )
             return ExitCode.TIMED_OUT
         number = interrupt.result()
         if waiting.on_cancel is OnCancel.DETACH:
-            complain(f"{number.name}: no longer waiting; {name} goes on\n{_look_at(name)}")
+            complain(f"{number.name}: no longer waiting; {name} goes on\n{_look_at(access, name)}")
             return _code_of(number)
         return await _bring_back(access, name, waiting, number, ending)
     finally:
@@ -117,7 +118,7 @@ async def until_finished(access: Access, name: str) -> Release:
             outage = False
             if release is None:
                 raise Stop(ExitCode.INFRASTRUCTURE, f"{name} was deleted before its end was seen; look at its route")
-            for line in changes(before, release):
+            for line in changes(before, release, access.connection.namespace):
                 _event(access, line)
             before = release
             if release.status.phase.terminal:
@@ -145,13 +146,15 @@ async def _bring_back(
         async with asyncio.timeout_at(deadline):
             written = await _write_abort(access, name, waiting.by, number)
     except TimeoutError:
-        complain(f"the abort could not be written; {name} goes on\nstop it with `rollout abort {name}`")
+        complain(
+            f"the abort could not be written; {name} goes on\nstop it with `rollout abort {name}{access.elsewhere}`"
+        )
         return ExitCode.UNREACHABLE
     await asyncio.wait({ending}, timeout=max(0.0, deadline - loop.time()))
     if ending.done():
         release = ending.result()
         return _code_of(number) if written else outcome_of(release)
-    complain(f"the abort is written, but the traffic was not seen back in time\n{_look_at(name)}")
+    complain(f"the abort is written, but the traffic was not seen back in time\n{_look_at(access, name)}")
     return _code_of(number)
 
 
@@ -186,8 +189,9 @@ def _event(access: Access, line: str) -> None:
     remark(f"{access.clock.now():%H:%M:%SZ} {line}")
 
 
-def _look_at(name: str) -> str:
-    return f"look at it with `rollout status {name}`, wait again with `rollout wait {name}`"
+def _look_at(access: Access, name: str) -> str:
+    there = f"{name}{access.elsewhere}"
+    return f"look at it with `rollout status {there}`, wait again with `rollout wait {there}`"
 
 
 def _code_of(number: signal.Signals) -> ExitCode:

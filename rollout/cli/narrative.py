@@ -3,19 +3,22 @@
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from rollout.core.judge import Verdict
+from rollout.core.judging.verdicts import Verdict
 from rollout.core.policy import PolicySpec
 from rollout.core.quantities import format_duration
 from rollout.core.release import Phase, Reason, Release, Status, StepRecord
 
 _TOLD_OTHERWISE = frozenset({"", Reason.HOLDING.value, Reason.SHIFTING.value})
 """Reasons for which a step, a verdict or an end has its own line."""
-_DOUBTFUL = frozenset({"suspect", "above-limit", "no-bucket"})
+_DOUBTFUL = frozenset({"suspect", "stable-too", "gate", "no-bucket"})
 """Unknown for a better reason than that it is early."""
 
 
-def changes(before: Release | None, now: Release) -> Iterator[str]:
-    """What happened between two looks at a release, oldest first, one line each; `before` is None at the first."""
+def changes(before: Release | None, now: Release, home: str | None = None) -> Iterator[str]:
+    """What happened between two looks at a release, oldest first, one line each; `before` is None at the first.
+
+    A command that is hinted at names the namespace where that is not `home`, the one of the reader's context.
+    """
     was, status = before.status if before is not None else Status(), now.status
     if status.stable is not None and was.stable is None and status.policy is not None:
         yield f"started: {status.stable} holds the traffic, {now.spec.version} gets {_weights(status.policy)}"
@@ -29,7 +32,7 @@ def changes(before: Release | None, now: Release) -> Iterator[str]:
     if status.drift is not None and status.drift != was.drift:
         yield (
             f"somebody set the route to {status.drift.percent} % by hand: it is respected, nothing advances; "
-            f"`rollout resume {now.name}` takes it back"
+            f"`rollout resume {now.name}{elsewhere(now.namespace, home)}` takes it back"
         )
     if status.cause is not None and was.cause is None and not status.phase.terminal:
         yield f"all traffic goes back to {status.stable or 'stable'}: {status.cause.message}"
@@ -48,13 +51,35 @@ def _wishes(before: Release | None, now: Release) -> Iterator[str]:
 
 
 def _steps(was: Status, status: Status, version: str) -> Iterator[str]:
+    retreats = status.evidence.retreats - was.evidence.retreats
     for index, record in enumerate(status.steps):
         earlier = was.steps[index] if index < len(was.steps) else None
+        named = step_of(status, record.weight)
         if earlier is None:
-            yield f"{step_of(status, index)}: {record.weight} % to {version}{_hold(status.policy, index)}"
-        if record.until is not None and (earlier is None or earlier.until is None):
-            cut_short = status.cause is not None and index == len(status.steps) - 1
-            yield f"{step_of(status, index)} {'cut short' if cut_short else 'passed'}: {requests_of(record)}"
+            yield f"{named}: {record.weight} % to {version}{_hold(status.policy, record.weight)}"
+        if record.until is None or (earlier is not None and earlier.until is not None):
+            continue
+        retreated = retreats > 0 and _left_for_less(status, index)
+        cut_short = retreated or (status.cause is not None and index == len(status.steps) - 1)
+        yield f"{named} {'cut short' if cut_short else 'passed'}: {requests_of(record)}"
+        if retreated:
+            retreats -= 1
+            yield _retreat(was, status)
+
+
+def _left_for_less(status: Status, index: int) -> bool:
+    """Whether a lower weight came after this step, and not because all traffic goes back."""
+    if index + 1 < len(status.steps):
+        return status.steps[index + 1].weight < status.steps[index].weight
+    return status.cause is None and status.order is not None and status.order.percent < status.steps[index].weight
+
+
+def _retreat(was: Status, status: Status) -> str:
+    """The last step's alarm, in the words of its check where they are still there."""
+    check = status.evidence.alarm
+    said = next((one.message for one in (*status.verdicts, *was.verdicts) if one.check == check and one.message), check)
+    weight = status.policy.steps[0].weight if status.policy is not None else status.weight
+    return f"back to {weight} % to get a control" + (f": {said}" if said else "")
 
 
 def _verdicts(was: Status, status: Status) -> Iterator[str]:
@@ -68,7 +93,7 @@ def _verdicts(was: Status, status: Status) -> Iterator[str]:
             elif _mood(earlier.get(verdict.check)) == "doubtful":
                 yield f"check fine again: {verdict.message}"
     if _all_pass(status) and not _all_pass(was):
-        yield f"every check passes ({len(status.verdicts)})"
+        yield f"every check passes ({sum(verdict.outcome == 'pass' for verdict in status.verdicts)})"
 
 
 def _mood(verdict: Verdict | None) -> str:
@@ -78,7 +103,9 @@ def _mood(verdict: Verdict | None) -> str:
 
 
 def _all_pass(status: Status) -> bool:
-    return bool(status.verdicts) and all(verdict.outcome == "pass" for verdict in status.verdicts)
+    """What is not measured stands in nobody's way, but where nothing else was looked at, nothing passes."""
+    outcomes = {verdict.outcome for verdict in status.verdicts}
+    return "pass" in outcomes and outcomes <= {"pass", "unmeasured"}
 
 
 def _stands_elsewhere(was: Status, status: Status) -> bool:
@@ -125,7 +152,9 @@ def waits_for(release: Release, now: datetime) -> str:
         return standing(status)
     left = status.confirmed.at + status.policy.steps[status.step].hold - now
     if left > timedelta(0):
-        return f"the end of the hold at {status.policy.steps[status.step].weight} %, in {format_duration(_whole(left))}"
+        sooner = ", or proof" if status.policy.judge.early else ""
+        weight = status.policy.steps[status.step].weight
+        return f"the end of the hold at {weight} %, in {format_duration(_whole(left))}{sooner}"
     return "the next scrape"
 
 
@@ -142,15 +171,20 @@ def requests_of(record: StepRecord) -> str:
     return f"{record.canary_requests:,} requests, {record.canary_errors:,} failed"
 
 
-def step_of(status: Status, index: int) -> str:
-    """`step 2 of 4`, counted as people do."""
-    return f"step {index + 1}" + (f" of {len(status.policy.steps)}" if status.policy is not None else "")
+def step_of(status: Status, weight: int) -> str:
+    """`step 2 of 4`, counted as people do; a weight that was come back to keeps its number."""
+    weights = [step.weight for step in status.policy.steps] if status.policy is not None else []
+    return f"step {weights.index(weight) + 1} of {len(weights)}" if weight in weights else "step"
 
 
-def _hold(policy: PolicySpec | None, index: int) -> str:
-    if policy is None or index >= len(policy.steps):
-        return ""
-    return f", watched for {format_duration(policy.steps[index].hold)}"
+def elsewhere(namespace: str, home: str | None) -> str:
+    """` -n shop` for a command that is hinted at; nothing where the namespace is `home`, or `home` is not known."""
+    return "" if home is None or namespace == home else f" -n {namespace}"
+
+
+def _hold(policy: PolicySpec | None, weight: int) -> str:
+    steps = policy.steps if policy is not None else ()
+    return next((f", watched for {format_duration(step.hold)}" for step in steps if step.weight == weight), "")
 
 
 def _weights(policy: PolicySpec) -> str:

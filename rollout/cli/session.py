@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from rollout.cli.exits import ExitCode, Stop
 
 if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
     from rollout.core.policy import ServicePolicy
     from rollout.core.release import Release
-    from rollout.ports import Clock, Releases
+    from rollout.ports import Clock, Metrics, Releases
     from rollout.settings import Settings
 
 T = TypeVar("T")
@@ -50,6 +52,16 @@ class Assembly(Protocol):
 
     def read_policies(self, paths: Sequence[Path]) -> tuple[tuple[tuple[Path, "ServicePolicy"], ...], tuple[str, ...]]:
         """The policies in these files, and every problem as `file:line:col: path: message`."""
+        ...
+
+    def metrics(
+        self, url: str, token_file: Path | None, timeout: "timedelta", domain: str, matchers: Sequence[str] = ()
+    ) -> AbstractAsyncContextManager["Metrics"]:
+        """The way to Prometheus; `timeout` is for one answer."""
+        ...
+
+    def now(self) -> "datetime":
+        """The time, without a cluster."""
         ...
 
     def serve(self, settings: "Settings") -> int:
@@ -144,6 +156,13 @@ class Access:
     def clock(self) -> "Clock":
         """The time."""
         return self.connection.clock
+
+    @property
+    def elsewhere(self) -> str:
+        """` -n shop`, for a command that is hinted at; "" in the namespace of the context."""
+        from rollout.cli.narrative import elsewhere
+
+        return elsewhere(self.namespace, self.connection.namespace)
 
     async def find(self, name_or_service: str) -> "Release":
         """The release of this id, or the newest of this service, one that is under way first. Stop if there is none."""

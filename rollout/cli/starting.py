@@ -81,7 +81,8 @@ async def _ask_unless_stuck(access: Access, order: Order, waiting: Waiting, inte
             raise Stop(
                 ExitCode.UNREACHABLE,
                 f"whether a release of {order.service} was created is not known\n"
-                f"look with `rollout status {order.service}`, stop it with `rollout abort {order.service}`",
+                f"look with `rollout status {order.service}{access.elsewhere}`, "
+                f"stop it with `rollout abort {order.service}{access.elsewhere}`",
             )
         return asking.result()
     finally:

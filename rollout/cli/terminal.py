@@ -1,9 +1,10 @@
-"""What goes to a terminal: text that cannot steer it, complaints on stderr, aligned columns, weight bars."""
+"""What goes to a terminal: text that cannot steer it, complaints on stderr, aligned columns, bars."""
 
 import contextlib
 import os
 import sys
 from collections.abc import Sequence
+from math import floor, log
 
 from rollout.cli.exits import ExitCode, Stop
 
@@ -14,8 +15,9 @@ def printable(text: str) -> str:
 
 
 def say(text: str) -> None:
-    """One line on stdout, at once: a pipe reads it while we go on."""
-    emit(printable(text))
+    """One line on stdout, at once: a pipe reads it while we go on. `?` stands for what stdout has no character for."""
+    encoding = sys.stdout.encoding or "utf-8"
+    emit(printable(text).encode(encoding, "replace").decode(encoding))
 
 
 def emit(text: str) -> None:
@@ -52,4 +54,25 @@ def bar(percent: int, width: int = 20) -> str:
     full = round(width * percent / 100)
     if 0 < percent < 100:
         full = min(max(full, 1), width - 1)
-    return "█" * full + "░" * (width - full)
+    return _cells(full, width)
+
+
+def evidence_bar(evidence: float, convicts: float, width: int = 10) -> str:
+    """Evidence against the canary on a log scale: empty up to 1, full from `convicts` on and never before."""
+    if evidence >= convicts:
+        return _cells(width, width)
+    return _cells(min(width - 1, floor(width * log(max(1.0, evidence)) / log(convicts))), width)
+
+
+def _cells(full: int, width: int) -> str:
+    dark, light = ("█", "░") if _shows("█░") else ("#", "-")
+    return dark * full + light * (width - full)
+
+
+def _shows(text: str) -> bool:
+    """Whether stdout has these characters."""
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True

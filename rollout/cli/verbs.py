@@ -29,6 +29,41 @@ CancelTimeout = Annotated[
 ]
 
 
+Service = Annotated[str, typer.Argument(metavar="SERVICE", help="The service.")]
+PolicyFile = Annotated[
+    Path | None,
+    typer.Option("--policy", metavar="FILE", help="Policy to try; else that of the service's newest release."),
+]
+Stable = Annotated[
+    str | None, typer.Option("--stable", metavar="V", help="Whose traffic; else who held it since the newest release.")
+]
+Prometheus = Annotated[
+    str, typer.Option("--prometheus", envvar="ROLLOUT_PROMETHEUS_URL", metavar="URL", help="Where the metrics are.")
+]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--prometheus-token-file",
+        envvar="ROLLOUT_PROMETHEUS_TOKEN_FILE",
+        metavar="FILE",
+        help="Bearer token for Prometheus, read again for every request.",
+    ),
+]
+Matchers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--prometheus-matcher",
+        envvar="ROLLOUT_PROMETHEUS_MATCHER",
+        metavar='LABEL="VALUE"',
+        help="Only series with this label, where Prometheus holds several clusters; may be repeated.",
+    ),
+]
+Domain = Annotated[
+    str, typer.Option("--cluster-domain", envvar="ROLLOUT_CLUSTER_DOMAIN", help="DNS domain of the cluster.")
+]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="The same seed gives the same numbers.")]
+
+
 @app.callback()
 def root(
     ctx: typer.Context, kubeconfig: Kubeconfig = None, context: Context = None, namespace: Namespace = None
@@ -145,7 +180,7 @@ def why(session: Session, subject: Subject, output: Form = Output.TABLE) -> Exit
 @on_cluster
 def history(
     session: Session,
-    service: Annotated[str, typer.Argument(metavar="SERVICE", help="The service.")],
+    service: Service,
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many, newest first.")] = 20,
     output: Form = Output.TABLE,
 ) -> ExitCode:
@@ -190,6 +225,78 @@ def _wish(session: Session, word: str, subject: str, reason: str) -> ExitCode:
 
 
 @app.command()
+@on_cluster
+def replay(
+    session: Session,
+    service: Service,
+    since: Annotated[str, typer.Option("--from", metavar="TIME", help="RFC 3339, or how long ago.")] = "24h",
+    until: Annotated[str, typer.Option("--to", metavar="TIME", help="RFC 3339, or how long ago.")] = "0s",
+    versions: Annotated[
+        str | None,
+        typer.Option("--versions", metavar="V1,V2", help="Judge a release of the past again: stable, then canary."),
+    ] = None,
+    policy: PolicyFile = None,
+    stable: Stable = None,
+    inject: Annotated[
+        list[str] | None,
+        typer.Option("--inject", metavar="FAULT", help="errors=2% or latency=+25%; each is tried on its own."),
+    ] = None,
+    runs: Annotated[
+        int, typer.Option("--runs", metavar="N", min=1, max=10_000, help="How many pseudo-releases.")
+    ] = 200,
+    prometheus: Prometheus = "",
+    prometheus_token_file: TokenFile = None,
+    prometheus_matcher: Matchers = None,
+    cluster_domain: Domain = "cluster.local",
+    seed: Seed = 1,
+    output: Form = Output.TABLE,
+) -> ExitCode:
+    """Run the judge over history: how often this policy errs, how fast it catches faults, what would suit."""
+    from rollout.cli import asking, replaying
+
+    now = session.surroundings.assembly().now()
+    wanted = replaying.Wanted(
+        asked=asking.Asked(service, policy, stable, None if versions is None else replaying.both(versions)),
+        source=asking.Source(prometheus, prometheus_token_file, cluster_domain, tuple(prometheus_matcher or ())),
+        since=asking.instant(since, now, "--from"),
+        until=asking.instant(until, now, "--to"),
+        faults=tuple(replaying.fault(text) for text in inject or ()),
+        runs=runs,
+        seed=seed,
+        output=output,
+    )
+    if wanted.since >= wanted.until:
+        raise typer.BadParameter("it lies after --to", param_hint="--from")
+    return replaying.replayed(session, wanted)
+
+
+@app.command()
+@on_cluster
+def plan(
+    session: Session,
+    service: Service,
+    policy: PolicyFile = None,
+    stable: Stable = None,
+    prometheus: Prometheus = "",
+    prometheus_token_file: TokenFile = None,
+    prometheus_matcher: Matchers = None,
+    cluster_domain: Domain = "cluster.local",
+    seed: Seed = 1,
+    output: Form = Output.TABLE,
+) -> ExitCode:
+    """Say what each step can prove or catch at today's traffic, before a release begins."""
+    from rollout.cli import asking, planning
+
+    wanted = planning.Wanted(
+        asked=asking.Asked(service, policy, stable),
+        source=asking.Source(prometheus, prometheus_token_file, cluster_domain, tuple(prometheus_matcher or ())),
+        seed=seed,
+        output=output,
+    )
+    return planning.planned(session, wanted)
+
+
+@app.command()
 def validate(
     ctx: typer.Context,
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Policy files, or directories of them.")],
@@ -204,27 +311,16 @@ def validate(
 @app.command()
 def serve(
     ctx: typer.Context,
-    prometheus: Annotated[
-        str, typer.Option("--prometheus", envvar="ROLLOUT_PROMETHEUS_URL", metavar="URL", help="Where the metrics are.")
-    ] = "http://prometheus.istio-system:9090",
+    prometheus: Prometheus = "http://prometheus.istio-system:9090",
     policies: Annotated[
         Path, typer.Option("--policies", envvar="ROLLOUT_POLICIES", metavar="DIR", help="Directory of policy files.")
     ] = Path("/etc/rollout/policies"),
-    prometheus_token_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--prometheus-token-file",
-            envvar="ROLLOUT_PROMETHEUS_TOKEN_FILE",
-            metavar="FILE",
-            help="Bearer token for Prometheus, read again for every request.",
-        ),
-    ] = None,
+    prometheus_token_file: TokenFile = None,
     prometheus_timeout: Annotated[
         float, typer.Option("--prometheus-timeout", metavar="SECONDS", help="For one answer.", min=0.1, max=60)
     ] = 3.0,
-    cluster_domain: Annotated[
-        str, typer.Option("--cluster-domain", envvar="ROLLOUT_CLUSTER_DOMAIN", help="DNS domain of the cluster.")
-    ] = "cluster.local",
+    prometheus_matcher: Matchers = None,
+    cluster_domain: Domain = "cluster.local",
     listen: Annotated[
         str,
         typer.Option("--listen", envvar="ROLLOUT_LISTEN", metavar="HOST:PORT", help='Probes and metrics; "" for none.'),
@@ -243,12 +339,16 @@ def serve(
     context: Context = None,
 ) -> None:
     """Run the controller until SIGTERM."""
-    from rollout.settings import LISTEN, PROMETHEUS, Settings
+    from rollout.settings import LISTEN, MATCHER, PROMETHEUS, Settings
 
     if not LISTEN.fullmatch(listen):
         raise typer.BadParameter(f"expected HOST:PORT or :PORT, not {listen!r}", param_hint="--listen")
     if not PROMETHEUS.fullmatch(prometheus):
         raise typer.BadParameter(f"expected http://HOST:PORT, not {prometheus!r}", param_hint="--prometheus")
+    for matcher in prometheus_matcher or ():
+        if not MATCHER.fullmatch(matcher):
+            said = f'expected label="value", such as cluster="eu-1", not {matcher!r}'
+            raise typer.BadParameter(said, param_hint="--prometheus-matcher")
     session: Session = ctx.obj.narrowed(kubeconfig, context, None)
     settings = Settings(
         kubeconfig=session.kubeconfig,
@@ -257,6 +357,7 @@ def serve(
         prometheus=prometheus,
         prometheus_token_file=prometheus_token_file,
         prometheus_timeout_s=prometheus_timeout,
+        prometheus_matchers=tuple(prometheus_matcher or ()),
         cluster_domain=cluster_domain,
         policies=policies,
         listen=listen,

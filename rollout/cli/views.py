@@ -9,9 +9,11 @@ from typing import Any
 from rollout.cli.choices import Output
 from rollout.cli.exits import outcome_of
 from rollout.cli.narrative import duration_of, requests_of, sentence, waits_for
-from rollout.cli.terminal import bar, columns
+from rollout.cli.terminal import bar, columns, evidence_bar
+from rollout.cli.why import chance, odds, sort_of, threshold, unmeasured, weighed
+from rollout.core.judging.verdicts import Verdict
 from rollout.core.quantities import format_duration, format_instant
-from rollout.core.release import Release, StepRecord
+from rollout.core.release import Release, Status, StepRecord
 
 _AGE_UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
@@ -75,6 +77,7 @@ def portrait(release: Release, now: datetime) -> list[str]:
         ("asked for", _asked(release)),
         ("phase", status.phase.value + (f" ({status.reason})" if status.reason else "")),
         ("traffic", f"{bar(status.weight)} {status.weight} % to {spec.version}"),
+        *_weighing(status),
         ("outcome", sentence(release)) if status.phase.terminal else ("waits for", waits_for(release, now)),
     ]
     lines = columns(["", ""], facts)[1:]
@@ -82,9 +85,44 @@ def portrait(release: Release, now: datetime) -> list[str]:
         rows = [[f"{one.weight}%", _since(one, status.finished_at or now), requests_of(one)] for one in status.steps]
         lines += ["", *columns(["STEP", "LASTED", "CANARY"], rows)]
     if status.verdicts:
-        checks = [[one.check, one.outcome, one.reason or "-", one.message] for one in status.verdicts]
-        lines += ["", *columns(["CHECK", "VERDICT", "REASON", "MESSAGE"], checks)]
+        lines += ["", *_checks(status)]
     return lines
+
+
+def _weighing(status: Status) -> list[tuple[str, str]]:
+    found = weighed(status)
+    if found is None:
+        return []
+    kind = {"open": "", "guilty": ""}.get(found.kind, f" ({found.kind})")
+    return [("evidence", f"{evidence_bar(found.evidence, found.convicts, 20)} {chance(found)}{kind}")]
+
+
+def _checks(status: Status) -> list[str]:
+    """A row per check, then what could not be looked at."""
+    rows = [
+        [one.check, one.outcome, one.reason or "-", _evidence(one), _proof(one, status), one.message]
+        for one in status.verdicts
+        if one.outcome != "unmeasured"
+    ]
+    lines = columns(["CHECK", "VERDICT", "REASON", "EVIDENCE", "PROOF", "MESSAGE"], rows) if rows else []
+    missing = unmeasured(status)
+    return [*lines, f"not measured: {missing}"] if missing else lines
+
+
+def _evidence(verdict: Verdict) -> str:
+    """A bar that is full where this check alone convicts, or asks for a control; a dash where nothing is bet."""
+    if sort_of(verdict.check) in {"gate", "full weight"}:
+        return "threshold"
+    if verdict.convicts <= 1:
+        return "-"
+    return f"{evidence_bar(verdict.evidence, verdict.convicts, 8)} {odds(verdict.evidence)}"
+
+
+def _proof(verdict: Verdict, status: Status) -> str:
+    if sort_of(verdict.check) != "stable" or status.policy is None or verdict.value is None:
+        return "-"
+    needed = 1 / status.policy.judge.proof.risk
+    return "proven" if verdict.proof >= needed else f"{odds(verdict.proof)} of {threshold(needed)}"
 
 
 def chronicle(releases: Iterable[Release]) -> list[str]:

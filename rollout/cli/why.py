@@ -1,17 +1,33 @@
-"""`rollout why`: the one check that matters most, with everything needed to believe it. Pure."""
+"""`rollout why`: the evidence, and the one check that matters most, with everything needed to believe it. Pure.
+
+How evidence is put into words and numbers for people is said here once; the tables of `status` borrow it.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from math import floor
+from typing import Any, Literal
 
 from rollout.cli.narrative import sentence, waits_for
-from rollout.cli.terminal import columns
-from rollout.core.judge import Verdict
+from rollout.cli.terminal import columns, evidence_bar
+from rollout.core.checks import Tolerance
+from rollout.core.judging import guard, judge
+from rollout.core.judging.clumps import Learned
+from rollout.core.judging.evidence import AT_FULL_WEIGHT, FAIL_FAST
+from rollout.core.judging.judge import Opinion
+from rollout.core.judging.verdicts import Verdict
+from rollout.core.policy import PolicySpec
 from rollout.core.quantities import format_duration, format_instant, format_share
-from rollout.core.release import Release
+from rollout.core.release import Release, Status
 
-_DOUBT = ("no-bucket", "no-data", "low-data", "above-limit", "suspect")
-"""Reasons of an unknown verdict, from the least telling to the most."""
+Sort = Literal["stable", "limit", "past", "traffic", "gate", "hard limit", "full weight"]
+"""What a check holds the canary against."""
+_OUTCOMES = ("unmeasured", "pass", "unknown", "fail")
+"""From the least telling to the most."""
+_DOUBT = ("no-bucket", "no-data", "warming-up", "low-data", "unproven", "stable-too", "gate", "suspect")
+"""Reasons of an unknown verdict, likewise."""
+_COUNTABLE = 1_000_000
+"""Evidence beyond this is beyond imagination."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +39,61 @@ class Finding:
     since: datetime
     until: datetime
     query: str
+    per_second: float
+    """Requests of the canary in this step."""
+
+    @property
+    def decides_in(self) -> timedelta | None:
+        """How long until the check decides, at the present rate of requests; None where that is not known."""
+        needs = self.verdict.needs
+        if needs is None or self.per_second <= 0:
+            return None
+        return timedelta(seconds=min(round(needs / self.per_second), 8_640_000))
+
+
+def weighed(status: Status) -> Opinion | None:
+    """What follows from the evidence that is saved; None before the first look."""
+    if status.policy is None or status.order is None or not status.evidence.bets:
+        return None
+    return judge.opinion(status.evidence, status.policy, status.learned or Learned(), status.order.percent)
+
+
+def sort_of(check: str) -> Sort:
+    """What a check of this name holds the canary against."""
+    if check.startswith(("custom ", "saturation ")):
+        return "gate"
+    by_name: dict[str, Sort] = {"traffic": "traffic", FAIL_FAST: "hard limit", AT_FULL_WEIGHT: "full weight"}
+    if check in by_name:
+        return by_name[check]
+    if check.endswith(" vs the past"):
+        return "past"
+    return "stable" if check.endswith(" vs stable") else "limit"
+
+
+def odds(evidence: float) -> str:
+    """Evidence as a number that a person can say, never more than it is: 3.4, 120, over 1,000,000."""
+    if evidence > _COUNTABLE:
+        return f"over {_COUNTABLE:,}"
+    return f"{floor(evidence * 10) / 10:g}" if evidence < 10 else f"{floor(evidence):,}"
+
+
+def threshold(convicts: float) -> str:
+    """Evidence that convicts, as a number."""
+    return f"{convicts:,.1f}".removesuffix(".0")
+
+
+def chance(found: Opinion) -> str:
+    """The evidence as a betting sentence; see `core/judging/judge.py` for why it is one."""
+    needed = f"rolls back at 1 in {threshold(found.convicts)}"
+    if found.evidence <= 1:
+        return f"none beyond chance; {needed}"
+    return f"1 in {odds(found.evidence)} by chance; {needed}"
+
+
+def unmeasured(status: Status) -> str:
+    """What no series exists for: `overflow, memory`; "" if nothing lacks."""
+    names = (one.check.removeprefix("saturation ") for one in status.verdicts if one.outcome == "unmeasured")
+    return ", ".join(names)
 
 
 def finding_of(release: Release, now: datetime) -> Finding | None:
@@ -34,12 +105,17 @@ def finding_of(release: Release, now: datetime) -> Finding | None:
     step, window = status.steps[-1], status.window
     judged = window.judged_at if window is not None else None
     until = judged or step.until or status.finished_at or now
+    lasted = (until - step.since).total_seconds()
+    # The counts begin anew when a hand was on the route: with the stay, not with the step.
+    seen = status.confirmed
+    since = seen.at if seen is not None and seen.route.percent == step.weight else step.since
     return Finding(
         verdict=verdict,
         weight=step.weight,
-        since=min(until, window.clean_from or step.since) if window is not None else step.since,
+        since=min(until, since),
         until=max(until, step.since),
         query=status.query,
+        per_second=step.canary_requests / lasted if lasted > 0 else 0.0,
     )
 
 
@@ -51,12 +127,15 @@ def explanation(release: Release, now: datetime) -> list[str]:
     found = finding_of(release, now)
     if found is None:
         return [*lines, "no check has looked at it" + ("" if status.phase.terminal else " yet")]
-    return [*lines, "", *columns(["", ""], _facts(found))[1:]]
+    facts = [*_weighing(status, found.verdict), *_facts(status, found)]
+    if missing := unmeasured(status):
+        facts.append(("not measured", missing))
+    return [*lines, "", *columns(["", ""], facts)[1:]]
 
 
 def explanation_object(release: Release, now: datetime) -> dict[str, Any]:
-    """The same for scripts."""
-    status, found = release.status, finding_of(release, now)
+    """The same for scripts, with every check."""
+    status, found, opinion = release.status, finding_of(release, now), weighed(release.status)
     answer: dict[str, Any] = {
         "id": release.name,
         "namespace": release.namespace,
@@ -66,6 +145,11 @@ def explanation_object(release: Release, now: datetime) -> dict[str, Any]:
     }
     if status.cause is not None:
         answer["cause"] = status.cause.wire()
+    if opinion is not None:
+        answer["evidence"] = float(f"{opinion.evidence:.4g}")
+        answer["convicts"] = opinion.convicts
+        answer["opinion"] = {"kind": opinion.kind, "check": opinion.check}
+        answer["retreats"], answer["strikes"] = status.evidence.retreats, status.evidence.strikes
     if found is not None:
         answer["check"] = {
             **found.verdict.wire(),
@@ -74,33 +158,73 @@ def explanation_object(release: Release, now: datetime) -> dict[str, Any]:
             "until": format_instant(found.until),
             "query": found.query,
         }
+        if (wait := found.decides_in) is not None and _goes_on(status):
+            answer["check"]["needsSeconds"] = wait.total_seconds()
+        answer["checks"] = [verdict.wire() for verdict in status.verdicts]
     return answer
 
 
 def _weight_of(verdict: Verdict) -> tuple[int, int, float]:
     doubt = _DOUBT.index(verdict.reason) if verdict.reason in _DOUBT else -1
-    return {"fail": 2, "unknown": 1}.get(verdict.outcome, 0), doubt, verdict.evidence
+    return _OUTCOMES.index(verdict.outcome), doubt, verdict.evidence
 
 
-def _facts(found: Finding) -> list[tuple[str, str]]:
+def _goes_on(status: Status) -> bool:
+    return status.cause is None and not status.phase.terminal
+
+
+def _weighing(status: Status, verdict: Verdict) -> list[tuple[str, str]]:
+    """The evidence of the whole release, and what became of it."""
+    found = weighed(status)
+    if found is None:
+        return []
+    facts = [("evidence", f"{evidence_bar(found.evidence, found.convicts, 20)}  {chance(found)}")]
+    told = {"suspect": ["suspect: nothing advances"], "alarm": ["alarm: the weight goes back, to have a control again"]}
+    notes = told.get(found.kind, [])
+    if found.evidence > 1 and verdict.outcome != "fail" and sort_of(verdict.check) in {"stable", "limit", "traffic"}:
+        notes = [*notes, f"{odds(verdict.evidence)} of it from {verdict.check}"]
+    if notes:
+        facts.append(("", "; ".join(notes)))
+    if retreats := status.evidence.retreats:
+        strikes = f"{status.evidence.strikes} of {guard.STRIKES} strikes"
+        facts.append(("retreats", f"{retreats} of at most {guard.MOST_RETREATS} from the last step; {strikes}"))
+    return facts
+
+
+def _facts(status: Status, found: Finding) -> list[tuple[str, str]]:
     verdict = found.verdict
     reason = f" ({verdict.reason})" if verdict.reason else ""
-    facts = [("check", verdict.check), ("verdict", f"{verdict.outcome}{reason}")]
-    if verdict.value is not None:
-        facts.append(("value", _share(verdict.value)))
-    if verdict.limit is not None:
-        facts.append(("limit", _share(verdict.limit)))
-    if verdict.stable is not None:
-        facts.append(("stable", _share(verdict.stable)))
-    facts.append(("requests", f"{verdict.requests:,}, of which {verdict.bad:,} {_counted_as(verdict)}"))
+    facts = [("check", f"{verdict.check}: {verdict.outcome}{reason}")]
+    if verdict.value is None or sort_of(verdict.check) in {"gate", "full weight"}:
+        facts.append(("in words", verdict.message))
+    else:
+        facts += _counts(status, verdict)
+    if sort_of(verdict.check) == "past":
+        weighs = f"{odds(verdict.evidence)} of the {threshold(verdict.convicts)} at which the weight goes back"
+        facts.append(("alarm", f"{evidence_bar(verdict.evidence, verdict.convicts, 20)}  {weighs}"))
+    if sort_of(verdict.check) in {"gate", "hard limit"}:
+        facts.append(("chance", "not known: a threshold, not a statistic"))
+    if status.policy is not None and sort_of(verdict.check) == "stable" and verdict.value is not None:
+        facts.append(("proof", _proof(verdict, status.policy)))
+    if _goes_on(status) and (decides := _decides(found)):
+        facts.append(("decides", decides))
     span = timedelta(seconds=round((found.until - found.since).total_seconds()))
     facts.append(
         ("window", f"{format_instant(found.since)} to {format_instant(found.until)} ({format_duration(span)})")
     )
-    facts.append(("weight", f"{found.weight} %"))
-    if verdict.convicts:
-        facts.append(("chance", _chance(verdict)))
-    return [*facts, ("in words", verdict.message), ("query", found.query)]
+    return [*facts, ("weight", f"{found.weight} %"), ("query", found.query)]
+
+
+def _counts(status: Status, verdict: Verdict) -> list[tuple[str, str]]:
+    """What both versions did, and what the canary may do."""
+    what, value = _counted_as(verdict), verdict.value or 0.0
+    facts = [("canary", f"{verdict.bad:,} of {verdict.requests:,} requests {what} ({_share(value)})")]
+    if verdict.stable is not None:
+        stable = f"{verdict.stable_bad:,} of {verdict.stable_requests:,} requests {what} ({_share(verdict.stable)})"
+        facts.append(("stable", stable))
+    if verdict.limit is not None:
+        facts.append(("allowed", _share(verdict.limit) + _allowance(verdict, status.policy)))
+    return facts
 
 
 def _counted_as(verdict: Verdict) -> str:
@@ -109,13 +233,50 @@ def _counted_as(verdict: Verdict) -> str:
     return "were too slow" if verdict.check.startswith("latency") else "failed"
 
 
-def _chance(verdict: Verdict) -> str:
-    """The evidence as a betting sentence; see `core/judge.py` for why it is one."""
-    needed = f"rolled back from once in {verdict.convicts:,.0f}"
-    if verdict.evidence <= 1:
-        return f"nothing speaks against the canary ({needed})"
-    return f"a tolerable canary looks this bad at most once in {min(verdict.evidence, 1e12):,.0f} ({needed})"
+def _allowance(verdict: Verdict, policy: PolicySpec | None) -> str:
+    """Where the limit comes from."""
+    if policy is None:
+        return ""
+    checks = policy.checks
+    match sort_of(verdict.check):
+        case "stable":
+            over = checks.latency.over_stable if verdict.check.startswith("latency") else checks.errors.over_stable
+            return f": {_tolerance(over)}"
+        case "traffic":
+            return f" expected, the odds up to {checks.traffic.tolerance:g} times more or less"
+        case "past":
+            return " by stable's own past: at this weight nothing is left to compare with"
+        case "hard limit":
+            return f" of {checks.errors.fail_fast.requests:,} requests or more"
+        case _:
+            return ", whatever stable does"
+
+
+def _tolerance(over: Tolerance) -> str:
+    return f"{over.ratio:g} times stable's rate + {format_share(over.margin)}"
+
+
+def _proof(verdict: Verdict, policy: PolicySpec) -> str:
+    proof = policy.judge.proof
+    margin = _tolerance(proof.latency if verdict.check.startswith("latency") else proof.errors)
+    if verdict.proof >= 1 / proof.risk:
+        return f"proven not worse than the margin, {margin}; wrong at most once in {threshold(1 / proof.risk)}"
+    return f"not yet: odds {odds(verdict.proof)} of {threshold(1 / proof.risk)} that it is within {margin}"
+
+
+def _decides(found: Finding) -> str:
+    """What is still needed for a decision, at the rates of this step."""
+    verdict = found.verdict
+    if verdict.needs is None:
+        return "not in sight at these rates" if sort_of(verdict.check) == "stable" and verdict.requests else ""
+    if verdict.needs == 0:
+        return ""
+    worse = (verdict.value or 0.0) > (verdict.limit or 0.0)
+    aim = "if it goes on like this it is rolled back" if worse else "then it is proven"
+    wait = "" if found.decides_in is None else f", {format_duration(found.decides_in)} at {found.per_second:.3g}/s"
+    return f"after about {verdict.needs:,} more canary requests{wait}: {aim}"
 
 
 def _share(value: float) -> str:
-    return format_share(round(value, 6)).replace("%", " %")
+    """Three digits that mean something; close to 100 % as many as it takes not to say 100."""
+    return format_share(round(float(f"{value:.3g}") if value < 0.9 else value, 6)).replace("%", " %")

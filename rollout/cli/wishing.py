@@ -31,5 +31,5 @@ async def wish(access: Access, word: str, subject: str, reason: str) -> ExitCode
         by=actor_of(access.surroundings.environ),
         reason=reason,
     )
-    say(f"{release.name}: {word} asked for; {_THEN[word].format(release.name)}")
+    say(f"{release.name}: {word} asked for; {_THEN[word].format(release.name + access.elsewhere)}")
     return ExitCode.OK

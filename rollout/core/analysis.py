@@ -5,9 +5,11 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from math import ceil
 
-from rollout.core import judge
 from rollout.core.counts import Instance, Samples, Tally, since_then, tally
-from rollout.core.judge import Evidence, Interval, Verdict
+from rollout.core.judging import gates, judge
+from rollout.core.judging.clumps import Learned
+from rollout.core.judging.evidence import Interval, judged_bounds, next_step
+from rollout.core.judging.verdicts import Verdict, fails, verdicts
 from rollout.core.policy import PolicySpec
 from rollout.core.release import Window
 from rollout.core.route import Unavailable
@@ -19,6 +21,11 @@ LOOKBACK_INTERVALS = 10
 """How far back we look, before the first step, for requests that are lost anyway."""
 LONGEST_WINDOW_INTERVALS = 8
 """A window that grew longer begins anew: every look asks for all its samples, of every proxy of every client."""
+_SAID = {
+    "no-look": "the first scrape at this weight",
+    "watching": "whether stable has the trouble that the canary was alarmed for at full weight",
+}
+"""What is waited for where no single check is, by reason code."""
 COARSE_INTERVALS = 2
 """A scrape that takes longer than so many intervals was not what the policy was written for."""
 
@@ -30,7 +37,10 @@ class Outlook:
     again: timedelta
     """When the next scrape should be visible."""
     passed: bool = False
+    proven: bool = False
     failed: Verdict | None = None
+    alarm: Verdict | None = None
+    """The check for which the last step's guard asks for a control."""
     blind: str | None = None
     """Why there are no usable metrics now."""
     blind_too_long: bool = False
@@ -86,8 +96,9 @@ def note_what_was_lost_before(turn: Turn, policy: PolicySpec) -> None:
 
 
 def open_window(turn: Turn) -> None:
-    """Begin to count: from the instant at which the route was seen, with fresh evidence."""
-    turn.put(window=Window(anchor=turn.now), evidence=Evidence(), verdicts=(), blind_since=None)
+    """Begin to count: from the instant at which the route was seen; what passes a step begins anew."""
+    evidence = next_step(turn.status.evidence)
+    turn.put(window=Window(anchor=turn.now), evidence=evidence, verdicts=(), blind_since=None)
 
 
 def look(turn: Turn, policy: PolicySpec, *, drifted: bool) -> Outlook:
@@ -111,28 +122,37 @@ def look(turn: Turn, policy: PolicySpec, *, drifted: bool) -> Outlook:
         _judge(turn, policy, samples, window, drifted=drifted)
         grace = policy.interval / 10
         again = max(again, samples.newest + policy.interval + grace - turn.now)
-    return _outlook(turn, again)
+    return _outlook(turn, policy, again)
+
+
+def learned_by(turn: Turn) -> Learned:
+    """What is known of stable's past; nothing where it was never asked for."""
+    return turn.status.learned or Learned()
 
 
 def _judge(turn: Turn, policy: PolicySpec, samples: Samples, window: Window, *, drifted: bool) -> None:
     """Count what is new, take it into the evidence, and move the window on."""
     status, newest = turn.status, samples.newest
     assert newest is not None and status.order is not None
-    bounds = policy.bounds_ms()
-    total = tally(samples, bounds, window.anchor, turn.now)
+    learned, failing = learned_by(turn), policy.checks.errors.failing()
+    bounds, weight = judged_bounds(policy, learned), status.order.percent
+    total = tally(samples, bounds, window.anchor, turn.now, failing)
     grown = since_then(total, window.counted)
     before = window.judged_at or window.anchor
     straddles = window.judged_at is None or not _all_scraped(samples, _step_began(turn), window.judged_at)
     settling = straddles or drifted or before < window.anchor + policy.settle
-    grown = _without_the_usual_losses(grown, status.lost_per_second, (newest - before).total_seconds())
-    interval = Interval(tally=grown, weight=status.order.percent, settling=settling, straddles=straddles)
-    evidence, verdicts = judge.look(status.evidence, interval, policy)
-    turn.looked = verdicts
+    seconds = (newest - before).total_seconds()
+    grown = _without_the_usual_losses(grown, status.lost_per_second, seconds)
+    interval = Interval(tally=grown, weight=weight, seconds=seconds, settling=settling, straddles=straddles)
+    evidence = judge.look(status.evidence, interval, policy, learned)
+    turn.opinion = judge.opinion(evidence, policy, learned, weight)
+    kept, gated = gates.look(status.gates, turn.seen.readings, grown, weight, policy)
+    turn.looked = (*verdicts(evidence, turn.opinion, policy, learned, weight), *gated)
     if total.uncertain > window.counted.uncertain:
         turn.tell("metrics.uncertain", series=total.uncertain)
     clean_from = newest if straddles else window.clean_from
     moved = _moved(turn, policy, samples, window, total).model_copy(update={"clean_from": clean_from})
-    turn.put(evidence=evidence, verdicts=verdicts, window=moved)
+    turn.put(evidence=evidence, gates=kept, verdicts=turn.looked, window=moved)
     turn.put(query=samples.query)
     record = status.steps[-1]
     turn.put(
@@ -170,7 +190,8 @@ def _moved(turn: Turn, policy: PolicySpec, samples: Samples, window: Window, tot
     if turn.now - window.anchor <= LONGEST_WINDOW_INTERVALS * policy.interval:
         return Window(anchor=window.anchor, counted=total, judged_at=samples.newest)
     anchor = turn.now - STALE_INTERVALS * policy.interval
-    counted = tally(samples, policy.bounds_ms(), anchor, turn.now)
+    bounds = judged_bounds(policy, learned_by(turn))
+    counted = tally(samples, bounds, anchor, turn.now, policy.checks.errors.failing())
     return Window(anchor=anchor, counted=counted, judged_at=samples.newest)
 
 
@@ -179,13 +200,23 @@ def _without_the_usual_losses(grown: Tally, per_second: float, seconds: float) -
     return grown.model_copy(update={"lost": max(0, grown.lost - usual)})
 
 
-def _outlook(turn: Turn, again: timedelta) -> Outlook:
-    verdicts = turn.status.verdicts
-    failed = [verdict for verdict in verdicts if verdict.outcome == "fail"]
-    open_checks = [verdict.message for verdict in verdicts if verdict.outcome == "unknown"]
+def _outlook(turn: Turn, policy: PolicySpec, again: timedelta) -> Outlook:
+    status = turn.status
+    assert status.order is not None
+    weight, learned = status.order.percent, learned_by(turn)
+    found = turn.opinion or judge.opinion(status.evidence, policy, learned, weight)
+    open_checks = [verdict for verdict in status.verdicts if verdict.outcome == "unknown"]
+    failed = fails(status.verdicts)
+    held_for = judge.waiting_for(status.evidence, found, policy, learned, weight)
+    named = next((verdict for verdict in status.verdicts if verdict.check == found.check), None)
+    if not status.verdicts:
+        held_for = "no-look"
+    waiting = named if named is not None and named in open_checks else next(iter(open_checks), None)
     return Outlook(
         again=again,
-        passed=bool(verdicts) and not failed and not open_checks,
-        failed=max(failed, key=lambda verdict: verdict.evidence, default=None),
-        waiting_for=open_checks[0] if open_checks else "the first scrape at this weight",
+        passed=bool(status.verdicts) and failed is None and not open_checks and not held_for,
+        proven=found.kind == "proven",
+        failed=failed,
+        alarm=named if found.kind == "alarm" and failed is None else None,
+        waiting_for=_SAID.get(held_for, held_for) if waiting is None else waiting.message,
     )

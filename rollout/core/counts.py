@@ -21,11 +21,34 @@ Points = Sequence[tuple[float, float]]
 """(Unix seconds, counter value), ascending in time."""
 Instance = tuple[str, str]
 """A scrape target: (job, instance)."""
-GRPC_FAILURES = frozenset({"2", "4", "12", "13", "14", "15"})
-"""UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS: the server's failures, as 5xx are. The
-others are answers (NOT_FOUND) or the caller's (RESOURCE_EXHAUSTED is what 429 is)."""
+GRPC_CODES = {
+    "OK": "0", "CANCELLED": "1", "UNKNOWN": "2", "INVALID_ARGUMENT": "3", "DEADLINE_EXCEEDED": "4", "NOT_FOUND": "5",
+    "ALREADY_EXISTS": "6", "PERMISSION_DENIED": "7", "RESOURCE_EXHAUSTED": "8", "FAILED_PRECONDITION": "9",
+    "ABORTED": "10", "OUT_OF_RANGE": "11", "UNIMPLEMENTED": "12", "INTERNAL": "13", "UNAVAILABLE": "14",
+    "DATA_LOSS": "15", "UNAUTHENTICATED": "16",
+}  # fmt: skip
+"""gRPC's status codes by name, as `grpc_response_status` spells them (grpc.io, "Status codes and their use")."""
 Group = Literal["stable", "canary", "lost", "other"]
 """Whose requests a series counts; `lost` never reached a version (UH, NC, NR, UF without a peer)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """Which answers are failures."""
+
+    http: frozenset[str]
+    """Codes and classes: 503, 5xx."""
+    grpc: frozenset[str]
+    """Status numbers; the HTTP code of a gRPC call is 200 even when it failed."""
+
+    def includes(self, code: str, grpc: str) -> bool:
+        """Whether such an answer is a failure; a code that is no number always is."""
+        return not code.isdigit() or code in self.http or f"{code[:1]}xx" in self.http or grpc in self.grpc
+
+
+SERVER_FAILURES = Failing(http=frozenset({"5xx"}), grpc=frozenset({"2", "4", "12", "13", "14", "15"}))
+"""5xx, and the statuses that mean as much: UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS.
+The others are answers (NOT_FOUND) or the caller's (RESOURCE_EXHAUSTED is what 429 is)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +120,8 @@ class Tally(Model):
     canary: Counts = Field(default_factory=Counts)
     lost: int = Field(default=0, ge=0)
     """Requests for the service that failed before they reached any version."""
+    overflowed: int = Field(default=0, ge=0)
+    """Requests of the canary, or of no version, that a full circuit breaker refused (UO)."""
     uncertain: int = Field(default=0, ge=0)
     """Series whose first sample may be an old counter's: counted only from that sample on."""
 
@@ -126,28 +151,33 @@ def increase(points: Points, since: float, until: float, up: Points | None) -> R
     return Rise(round(total), certain)
 
 
-def tally(samples: Samples, bounds: Iterable[float], since: datetime, until: datetime) -> Tally:
+def tally(
+    samples: Samples, bounds: Iterable[float], since: datetime, until: datetime, failing: Failing = SERVER_FAILURES
+) -> Tally:
     """Add the increases of every series in (since, until] up, per version. `bounds` in milliseconds.
 
-    Errors are 5xx answers and gRPC statuses that mean as much. A response code 0 is a client that went away: neither a
+    Errors are the answers that `failing` includes. A response code 0 is a client that went away: neither a
     success nor an error. Requests that were lost before they reached a version are counted apart.
     """
     start, end = since.timestamp(), until.timestamp()
     sums: Counter[tuple[str, str]] = Counter()
     buckets: Counter[tuple[str, Instance, float]] = Counter()
-    uncertain = 0
+    uncertain = overflowed = 0
     for series in samples.series:
         rise = increase(series.points, start, end, samples.ups.get(series.instance))
         uncertain += not rise.certain
+        if series.group in {"canary", "lost"} and "UO" in series.flags:
+            overflowed += rise.by
         if series.le is not None:
             buckets[series.group, series.instance, series.le] += rise.by
         else:
-            sums[series.group, _kind(series)] += rise.by
+            sums[series.group, kind_of(series, failing)] += rise.by
     wanted = tuple(bounds)
     return Tally(
         stable=_counts("stable", sums, buckets, wanted),
         canary=_counts("canary", sums, buckets, wanted),
         lost=sums["lost", "errors"] + sums["lost", "answers"],
+        overflowed=overflowed,
         uncertain=uncertain,
     )
 
@@ -158,6 +188,7 @@ def plus(one: Tally, other: Tally) -> Tally:
         stable=_both(one.stable, other.stable),
         canary=_both(one.canary, other.canary),
         lost=one.lost + other.lost,
+        overflowed=one.overflowed + other.overflowed,
         uncertain=other.uncertain,
     )
 
@@ -168,15 +199,16 @@ def since_then(now: Tally, before: Tally) -> Tally:
         stable=_beyond(now.stable, before.stable),
         canary=_beyond(now.canary, before.canary),
         lost=max(0, now.lost - before.lost),
+        overflowed=max(0, now.overflowed - before.overflowed),
         uncertain=now.uncertain,
     )
 
 
-def _kind(series: Series) -> str:
+def kind_of(series: Series, failing: Failing) -> Literal["disconnects", "errors", "answers"]:
+    """What the requests of a counter are; code 0 is a client that went away."""
     if series.code == "0":
         return "disconnects"
-    failed = series.code.startswith("5") or not series.code.isdigit() or series.grpc in GRPC_FAILURES
-    return "errors" if failed else "answers"
+    return "errors" if failing.includes(series.code, series.grpc) else "answers"
 
 
 def _counts(
@@ -205,21 +237,20 @@ def _counts(
 
 
 def _both(one: Counts, other: Counts) -> Counts:
-    bounds = sorted({slow.bound for slow in (*one.slow, *other.slow)})
-    pairs = ((bound, one.slower_than(bound), other.slower_than(bound)) for bound in bounds)
+    slow = {each.bound: each for each in one.slow}
+    for each in other.slow:
+        known = slow.get(each.bound)
+        if known is not None:
+            requests, timed = known.requests + each.requests, known.timed + each.timed
+            slow[each.bound] = Slow(bound=each.bound, requests=requests, timed=timed)
+        else:
+            slow[each.bound] = each
     return Counts(
         requests=one.requests + other.requests,
         errors=one.errors + other.errors,
         disconnects=one.disconnects + other.disconnects,
         timed=one.timed + other.timed,
-        slow=tuple(
-            Slow(
-                bound=bound,
-                requests=sum(slow.requests for slow in pair if slow is not None),
-                timed=sum(slow.timed for slow in pair if slow is not None),
-            )
-            for bound, *pair in pairs
-        ),
+        slow=tuple(slow[bound] for bound in sorted(slow)),
     )
 
 

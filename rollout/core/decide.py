@@ -10,11 +10,14 @@ from datetime import datetime, timedelta
 from rollout.core import analysis
 from rollout.core.ending import bring_back, put_away, route_is_gone
 from rollout.core.intents import AddSubset, Hold, LetGo
+from rollout.core.judging.clumps import Learned
+from rollout.core.judging.evidence import NO_CONTROL, compared_bounds
 from rollout.core.orders import SOON, give_up, is_taken_over, locate, next_weight, roll_back
 from rollout.core.policy import PolicySpec
 from rollout.core.release import FINALIZER, Cause, Phase, Reason, Release, StepRecord
 from rollout.core.route import Gone, Mesh, Problem, Route, Unavailable
 from rollout.core.standing import Standing
+from rollout.core.stepping import advance_or_hold, by, held_back, retreat, stable_is_gone, stable_is_ready
 from rollout.core.turn import TRANSITIONS, Decision, Seen, Turn
 from rollout.core.workload import Health
 
@@ -98,7 +101,7 @@ def _begin(turn: Turn) -> None:
     wish = release.spec.abort
     mesh, policy = seen.mesh, seen.policy
     if wish is not None:
-        turn.put(cause=Cause(kind="person", reason=Reason.ABORTED, message=_by(wish.by, wish.reason)))
+        turn.put(cause=Cause(kind="person", reason=Reason.ABORTED, message=by(wish.by, wish.reason)))
         turn.end(Phase.ABORTED)
     elif release.deleting:
         turn.put(cause=Cause(kind="person", reason=Reason.ABORTED, message=_DELETED))
@@ -144,7 +147,7 @@ def _reason_to_stop(turn: Turn, policy: PolicySpec) -> Cause | None:
     release, status = turn.release, turn.status
     if (wish := release.spec.abort) is not None:
         turn.tell("release.abort_requested", actor=wish.by, reason=wish.reason)
-        return Cause(kind="person", reason=Reason.ABORTED, message=_by(wish.by, wish.reason))
+        return Cause(kind="person", reason=Reason.ABORTED, message=by(wish.by, wish.reason))
     if release.deleting:
         turn.tell("release.abort_requested", reason=_DELETED)
         return Cause(kind="person", reason=Reason.ABORTED, message=_DELETED)
@@ -167,13 +170,19 @@ def _prepare(turn: Turn, policy: PolicySpec, mesh: Mesh) -> None:
         return
     if confirmed is None or confirmed.route != turn.status.order:
         turn.confirm()
+    _learn(turn, policy)
     if not (_is_ready(turn, policy, mesh) and _has_metrics(turn, policy, mesh) and _has_subset(turn, policy, mesh)):
+        return
+    if turn.status.learned is None:
+        past = turn.seen.past
+        why = past.message if isinstance(past, Unavailable) else "it was not asked for yet"
+        turn.wait(Reason.WAITING_FOR_METRICS, f"stable's past: {why}", analysis.first_look(policy))
         return
     prepared = turn.status.prepared_at
     assert prepared is not None
     if turn.now - prepared < policy.settle:
         turn.wait(Reason.SETTLING, "proxies learn of the new subset", prepared + policy.settle - turn.now)
-    elif (hold := _held_back(turn)) is not None:
+    elif (hold := held_back(turn)) is not None:
         turn.wait(*hold, policy.interval)
     else:
         analysis.note_what_was_lost_before(turn, policy)
@@ -188,6 +197,23 @@ def _hold(turn: Turn, policy: PolicySpec, mesh: Mesh) -> None:
     else:
         turn.want(Hold())
         turn.wait(Reason.WAITING_FOR_READY, f"setting the finalizer {FINALIZER} on the Release", SOON)
+
+
+def _learn(turn: Turn, policy: PolicySpec) -> None:
+    """Take in what stable's past says; without it, after a time, go on with guesses."""
+    past = turn.seen.past
+    if turn.status.learned is not None:
+        return
+    if not policy.judge.learn:
+        turn.put(learned=Learned())
+    elif isinstance(past, Learned):
+        turn.put(learned=past)
+        clump, bounds = round(past.errors.clump, 2), len(compared_bounds(policy, past))
+        rate = round(past.errors.rate, 6)
+        turn.tell("history.learned", blocks=past.blocks, pods=past.pods, error_rate=rate, clump=clump, bounds=bounds)
+    elif isinstance(past, Unavailable) and turn.late(policy.deadlines.metrics):
+        turn.put(learned=Learned())
+        turn.tell("history.unavailable", error=past.message)
 
 
 def _is_ready(turn: Turn, policy: PolicySpec, mesh: Mesh) -> bool:
@@ -264,9 +290,17 @@ def _analyse(turn: Turn, policy: PolicySpec, mesh: Mesh) -> None:
     where = locate(turn, mesh)
     if turn.status.phase is not Phase.ANALYSING:
         return
+    if where is Standing.SEEN and mesh.percent <= NO_CONTROL and stable_is_gone(turn):
+        # Requests for it are lost and would be blamed on the canary: nothing is judged until it is back.
+        analysis.open_window(turn)
+        _withhold(turn, f"{mesh.percent} % to {turn.version}", policy.interval)
+        return
     drifted = where is not Standing.SEEN
     outlook = analysis.look(turn, policy, drifted=drifted)
-    if outlook.failed is not None:
+    alarm = outlook.alarm
+    if outlook.failed is not None and stable_is_gone(turn):
+        _withhold(turn, f"not rolled back: {outlook.failed.message}", outlook.again)
+    elif outlook.failed is not None:
         failed = outlook.failed
         roll_back(turn, mesh, Cause(kind="metrics", reason=Reason.CHECK_FAILED, message=failed.message))
     elif outlook.blind_too_long:
@@ -274,50 +308,20 @@ def _analyse(turn: Turn, policy: PolicySpec, mesh: Mesh) -> None:
         give_up(turn, mesh, Reason.METRICS_UNAVAILABLE, message)
     elif drifted:
         turn.wait(turn.status.reason, turn.status.message, outlook.again)
-    elif (hold := _held_back(turn)) is not None:
+    elif alarm is not None and stable_is_ready(turn):
+        retreat(turn, policy, mesh, alarm)
+    elif (hold := held_back(turn)) is not None:
         turn.wait(*hold, outlook.again)
     else:
-        _advance_or_hold(turn, policy, mesh, outlook)
+        advance_or_hold(turn, policy, mesh, outlook)
 
 
-def _held_back(turn: Turn) -> tuple[Reason, str] | None:
-    """Why nothing may advance, whatever the checks say: a person's pause, or a spec with something odd in it."""
-    pause = turn.release.spec.pause
-    if turn.release.problem:
-        return Reason.INVALID_SPEC, f"nothing advances until the spec can be read: {turn.release.problem}"
-    return None if pause is None else (Reason.PAUSED, _by(pause.by, pause.reason))
-
-
-def _advance_or_hold(turn: Turn, policy: PolicySpec, mesh: Mesh, outlook: analysis.Outlook) -> None:
-    status = turn.status
-    assert status.step is not None and status.confirmed is not None
-    step, skip = policy.steps[status.step], turn.release.spec.promote
-    ends = status.confirmed.at + step.hold
-    over = turn.now >= ends or (skip is not None and skip.step == status.step)
-    if over and outlook.passed and not isinstance(turn.seen.health, Health):
-        # Not known to be ready is not ready: no share is raised on it.
-        message = turn.seen.health.message if turn.seen.health else "the canary's pods were not looked at"
-        turn.wait(Reason.WAITING_FOR_READY, message, outlook.again)
-    elif over and outlook.passed:
-        record = status.steps[-1]
-        turn.put(steps=(*status.steps[:-1], record.model_copy(update={"until": turn.now})))
-        turn.tell("step.promoted", canary_requests=record.canary_requests, canary_errors=record.canary_errors)
-        if status.step + 1 < len(policy.steps):
-            next_weight(turn, policy, mesh, status.step + 1)
-        else:
-            turn.put(prepared_at=turn.now, tries=0)
-            turn.go(Phase.FINISHING, Reason.CLEANING_UP, f"{turn.version} passed its last step")
-            turn.tell("release.finishing")
-            turn.wait(Reason.CLEANING_UP, turn.status.message, timedelta(0))
-    elif over and turn.now >= ends + policy.deadlines.verdict:
-        message = f"no verdict {turn.span(policy.deadlines.verdict)} after the hold: {outlook.waiting_for}"
-        give_up(turn, mesh, Reason.INCONCLUSIVE, message)
-    elif over:
-        if status.reason != Reason.UNKNOWN_VERDICT:
-            turn.tell("step.held", reason_code=Reason.UNKNOWN_VERDICT.value, reason=outlook.waiting_for)
-        turn.wait(Reason.UNKNOWN_VERDICT, outlook.waiting_for, outlook.again)
-    else:
-        turn.wait(Reason.HOLDING, f"{step.weight} % to {turn.version}", min(outlook.again, ends - turn.now))
+def _withhold(turn: Turn, what: str, again: timedelta) -> None:
+    """Stable has no pod: it is no control, and all requests would be lost there."""
+    message = f"stable has no ready pod; {what}"
+    if turn.status.reason != Reason.STABLE_NOT_READY:
+        turn.tell("step.held", reason_code=Reason.STABLE_NOT_READY.value, reason=message)
+    turn.wait(Reason.STABLE_NOT_READY, message, again)
 
 
 def _finish(turn: Turn, policy: PolicySpec, mesh: Mesh) -> None:
@@ -346,7 +350,3 @@ def _note_pause(turn: Turn) -> None:
         turn.tell("release.paused", actor=wish.by, reason=wish.reason)
     else:
         turn.tell("release.resumed")
-
-
-def _by(actor: str, reason: str) -> str:
-    return f"by {actor or 'somebody'}" + (f": {reason}" if reason else "")

@@ -24,6 +24,23 @@ def needs_samples(release: Release) -> bool:
     return counted and release.spec.abort is None and not release.deleting
 
 
+def needs_past(release: Release) -> bool:
+    """How stable's errors clump is asked once, before anything moves."""
+    status = release.status
+    asked = status.policy is not None and status.policy.judge.learn.total_seconds() > 0
+    return status.phase is Phase.PREPARING and asked and status.learned is None and needs_samples(release)
+
+
+def needs_readings(release: Release) -> bool:
+    """Saturation and custom checks are held against their limits."""
+    return release.status.phase is Phase.ANALYSING and needs_samples(release)
+
+
+def needs_stable(release: Release) -> bool:
+    """Whether stable could take its traffic back: nobody judges the canary beside a stable that is gone."""
+    return needs_readings(release)
+
+
 def comes_before(other: Release, release: Release) -> bool:
     """Whether `other`, of the same service, is in the way: it is unfinished, and began or was made before `release`."""
     if other.name == release.name or is_over(other):

@@ -5,6 +5,7 @@ from datetime import timedelta
 from rollout.core import analysis
 from rollout.core.events import Scalar
 from rollout.core.intents import AddSubset
+from rollout.core.judging.verdicts import fails
 from rollout.core.policy import PolicySpec
 from rollout.core.release import Cause, Confirmed, Drift, Phase, Reason
 from rollout.core.route import Mesh, Problem, Route
@@ -125,8 +126,7 @@ def roll_back(turn: Turn, mesh: Mesh | None, cause: Cause) -> None:
         reorders=0,
     )
     turn.go(Phase.ROLLING_BACK, cause.reason, cause.message)
-    failing = (verdict for verdict in status.verdicts if verdict.outcome == "fail")
-    failed = max(failing, key=lambda verdict: verdict.evidence, default=None)
+    failed = fails(status.verdicts)
     numbers: dict[str, Scalar] = {}
     if failed is not None and cause.kind == "metrics":
         numbers = {"check": failed.check, "value": failed.value, "limit": failed.limit, "requests": failed.requests}

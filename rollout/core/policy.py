@@ -4,23 +4,14 @@ Every field has a default that is safe in production, so `metadata` alone is a w
 `config/schema/` and the tables in `docs/policy.md` are generated from these classes.
 """
 
-import re
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from rollout.core.quantities import (
-    Duration,
-    Label,
-    Listed,
-    Model,
-    ObjectName,
-    Share,
-    format_duration,
-    format_share,
-)
+from rollout.core.checks import Checks, Judge
+from rollout.core.quantities import Duration, Label, Listed, Model, ObjectName, format_duration
 
 # Istio's and Envoy's default histogram bounds (istio/api annotation/annotations.yaml, statsHistogramBuckets), in ms.
 ISTIO_BUCKETS_MS = (
@@ -29,24 +20,12 @@ ISTIO_BUCKETS_MS = (
 )  # fmt: skip
 
 _SECOND = timedelta(seconds=1)
-_QUANTILE = re.compile(r"p([0-9]{1,2}(?:\.[0-9]{1,4})?) *< *(\S+)")
 
 
 def _at(path: str, message: str, duration: timedelta | None = None) -> PydanticCustomError:
     """An error about fields that disagree, with the path of the one to change (`ctx["path"]`)."""
     text = message if duration is None else message.format(format_duration(duration))
     return PydanticCustomError("disagree", "{text}", {"text": text, "path": path})
-
-
-def _objective(value: object) -> object:
-    """`p99 < 500ms` is the statement "at most 1 % of the requests take longer than 500 ms"."""
-    if not isinstance(value, str):
-        return value
-    match = _QUANTILE.fullmatch(value)
-    if match is None or not 0 < float(match[1]) < 100:
-        raise ValueError(f"expected an objective such as `p99 < 500ms`, not {value!r}")
-    slower = round(1 - float(match[1]) / 100, 8)
-    return {"bound": match[2], "max": format_share(slower)}
 
 
 class Step(Model):
@@ -60,95 +39,6 @@ class Step(Model):
         if not _SECOND <= self.hold <= timedelta(days=1):
             raise ValueError("hold: expected a duration between 1s and 1d")
         return self
-
-
-class Tolerance(Model):
-    """How much worse than stable, at the same time, the canary may be: rate <= ratio x stable's rate + margin."""
-
-    ratio: float = Field(default=1.25, ge=1, le=100, description="Factor on stable's rate.")
-    margin: Share = Field(description="Added to it, so that a spotless stable does not forbid a single error.")
-
-
-class Errors(Model):
-    """Responses that count as failed: 5xx, and requests that never reached a pod (UH, NC, NR, UF)."""
-
-    max: Share = Field(default=0.05, description="Highest share of failed requests, whatever stable does.")
-    over_stable: Tolerance = Field(
-        default_factory=lambda: Tolerance.model_validate({"margin": "0.5%"}),
-        description="How much worse than stable the canary's error rate may be.",
-    )
-
-
-class Objective(Model):
-    """At most `max` of the requests may take longer than `bound`; `p99 < 500ms` says the same for 1 %."""
-
-    bound: Duration
-    max: Share
-
-    def __str__(self) -> str:
-        return f"{format_share(self.max)} slower than {format_duration(self.bound)}"
-
-
-LatencyObjective = Annotated[
-    Objective,
-    BeforeValidator(_objective),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "pattern": r"^p[0-9]{1,2}(\.[0-9]{1,4})? *< *\S+$", "examples": ["p99 < 500ms"]},
-                {
-                    "type": "object",
-                    "properties": {"bound": {"type": "string"}, "max": {"type": "string"}},
-                    "required": ["bound", "max"],
-                    "additionalProperties": False,
-                },
-            ]
-        }
-    ),
-    PlainSerializer(lambda o: o.wire() if isinstance(o, Objective) else o, return_type=dict),
-]
-
-
-class Latency(Model):
-    """Shares of requests slower than bucket bounds; never a quantile that had to be interpolated."""
-
-    objectives: Listed[LatencyObjective] = Field(
-        default=(), max_length=5, description="Limits whatever stable does, such as `p99 < 500ms`."
-    )
-    compare: Listed[Duration] = Field(
-        default=(timedelta(milliseconds=100), timedelta(milliseconds=500), timedelta(milliseconds=2500)),
-        max_length=8,
-        description="Bounds at which the canary's share of slower requests is compared with stable's.",
-    )
-    over_stable: Tolerance = Field(
-        default_factory=lambda: Tolerance.model_validate({"margin": "1%"}),
-        description="How much larger than stable's the canary's share of slow requests may be.",
-    )
-
-
-class Traffic(Model):
-    """The canary receives the share of the requests that its weight says."""
-
-    tolerance: float = Field(
-        default=1.5,
-        gt=1,
-        le=10,
-        description="Factor by which the odds canary : stable may differ, either way.",
-    )
-
-
-class Checks(Model):
-    """What is watched after every scrape. A check without enough requests is unknown, and unknown never promotes."""
-
-    min_requests: int = Field(
-        default=50,
-        ge=1,
-        le=1_000_000,
-        description="Requests of the canary, per step, before a check may pass.",
-    )
-    errors: Errors = Field(default_factory=Errors)
-    latency: Latency = Field(default_factory=Latency)
-    traffic: Traffic = Field(default_factory=Traffic)
 
 
 class RouteSelection(Model):
@@ -229,6 +119,7 @@ class PolicySpec(Model):
         description="Pod label whose value is the version; the DestinationRule's subsets select by it.",
     )
     checks: Checks = Field(default_factory=Checks)
+    judge: Judge = Field(default_factory=Judge)
     deadlines: Deadlines = Field(default_factory=Deadlines)
     metrics: Metrics = Field(default_factory=Metrics)
 
@@ -273,7 +164,7 @@ class PolicySpec(Model):
         if limits.total <= holds:
             raise _at("deadlines.total", "must exceed the holds of all steps together, {}", holds)
         known = sorted(self.metrics.buckets)
-        for bound in self.bounds_ms():
+        for bound in self.named_bounds_ms():
             if bound not in known:
                 nearest = min(known, key=lambda one: abs(one - bound))
                 raise _at(
@@ -283,11 +174,16 @@ class PolicySpec(Model):
                 )
         return self
 
-    def bounds_ms(self) -> tuple[float, ...]:
-        """The latency bounds that are judged, ascending, in milliseconds: exact keys of histogram buckets."""
+    def named_bounds_ms(self) -> tuple[float, ...]:
+        """The latency bounds that the policy names, ascending, in milliseconds: exact keys of histogram buckets."""
         latency = self.checks.latency
-        chosen = {objective.bound for objective in latency.objectives} | set(latency.compare)
+        chosen = {objective.bound for objective in latency.objectives} | set(latency.compare or ())
         return tuple(sorted(bound / timedelta(milliseconds=1) for bound in chosen))
+
+    @property
+    def block_s(self) -> float:
+        """Seconds of one block of stable's past: never less than a scrape."""
+        return max(self.judge.block, self.interval).total_seconds()
 
     def deployment_of(self, service: str, version: str) -> str:
         """Name of the Deployment that runs this version."""

@@ -11,7 +11,10 @@ from pydantic import ConfigDict, Field
 
 from rollout.core.counts import Tally
 from rollout.core.events import Notice
-from rollout.core.judge import Evidence, Verdict
+from rollout.core.judging.clumps import Learned
+from rollout.core.judging.evidence import Evidence
+from rollout.core.judging.gates import Gates
+from rollout.core.judging.verdicts import Verdict
 from rollout.core.policy import PolicySpec
 from rollout.core.quantities import Instant, Label, Listed, Model, Version
 from rollout.core.route import Route, Target
@@ -52,6 +55,7 @@ class Reason(StrEnum):
     HOLDING = "Holding"
     PAUSED = "Paused"
     UNKNOWN_VERDICT = "UnknownVerdict"
+    STABLE_NOT_READY = "StableNotReady"
     DRIFTED = "Drifted"
     CLEANING_UP = "CleaningUp"
     STUCK = "Stuck"
@@ -197,7 +201,11 @@ class Status(Model):
     prepared_at: Instant | None = None
     """When the canary's subset was first seen, later when the loser got its last request; settle runs from it."""
     window: Window | None = None
+    learned: Learned | None = None
+    """What stable's past says; None before it was asked for."""
     evidence: Evidence = Field(default_factory=Evidence)
+    """The judge's memory, from the first interval to the last."""
+    gates: Gates = Field(default_factory=Gates)
     verdicts: Listed[Verdict] = ()
     query: str = ""
     """The PromQL behind the last verdicts, to be pasted."""

@@ -7,7 +7,10 @@ from typing import Any
 from rollout.core.counts import Samples
 from rollout.core.events import CATALOGUE, Notice, Scalar
 from rollout.core.intents import Announce, Intent, SetRoute
-from rollout.core.judge import Verdict
+from rollout.core.judging.clumps import Learned
+from rollout.core.judging.gates import Readings
+from rollout.core.judging.judge import Opinion
+from rollout.core.judging.verdicts import Verdict
 from rollout.core.policy import PolicySpec
 from rollout.core.quantities import format_duration
 from rollout.core.release import Cause, Confirmed, Phase, Reason, Release, Status
@@ -36,7 +39,7 @@ TRANSITIONS = (
     Transition(Phase.PREPARING, Phase.ROLLING_BACK, "abort, deadline"),
     Transition(Phase.SHIFTING, Phase.ANALYSING, "weight and epoch seen on the route"),
     Transition(Phase.SHIFTING, Phase.ROLLING_BACK, "abort, deadline, no ready pod"),
-    Transition(Phase.ANALYSING, Phase.SHIFTING, "every check passed: next weight"),
+    Transition(Phase.ANALYSING, Phase.SHIFTING, "every check passed: next weight; alarm at 100 %: first weight"),
     Transition(Phase.ANALYSING, Phase.FINISHING, "every check passed at 100 %"),
     Transition(Phase.ANALYSING, Phase.ROLLING_BACK, _BACK),
     Transition(Phase.FINISHING, Phase.PROMOTED, "old entries put away, route as ordered"),
@@ -60,7 +63,11 @@ class Seen:
 
     mesh: Mesh | Gone | Unavailable | None = None
     health: Health | Unavailable | None = None
+    stable_health: Health | Unavailable | None = None
+    """Of stable's pods: looked at while the canary is judged beside them."""
     samples: Samples | Unavailable | None = None
+    past: Learned | Unavailable | None = None
+    readings: Readings | Unavailable | None = None
     policy: PolicySpec | Problem | None = None
     """The policy to freeze; asked for only while the release is pending."""
     rivals: tuple[str, ...] = ()
@@ -79,6 +86,8 @@ class Decision:
     """None: only a change of the release itself is worth another look."""
     looked: tuple[Verdict, ...] = ()
     """The verdicts of this turn, where it judged an interval."""
+    opinion: Opinion | None = None
+    """What follows from them."""
 
 
 class Turn:
@@ -90,6 +99,7 @@ class Turn:
         self.now = now
         self.status: Status = release.status
         self.looked: tuple[Verdict, ...] = ()
+        self.opinion: Opinion | None = None
         self._intents: list[Intent] = []
         self._requeue: timedelta | None = timedelta(0)
 
@@ -192,4 +202,4 @@ class Turn:
         if self.status.phase.terminal:
             again = timedelta(0) if outbox else None
         intents = (*self._intents, *(Announce(notice) for notice in outbox))
-        return Decision(status=self.status, intents=intents, requeue_after=again, looked=self.looked)
+        return Decision(self.status, intents, requeue_after=again, looked=self.looked, opinion=self.opinion)

@@ -56,7 +56,7 @@ def context_list() -> str:
 def _below(node: Schema, prefix: str, definitions: dict[str, Schema], given: Any) -> Iterator[Field]:
     """The fields of a mapping. `given` is the default of the mapping as a whole, which its fields' defaults follow."""
     for name, inner in node.get("properties", {}).items():
-        schema = inlined(inner, definitions)
+        schema = _resolved(inner, definitions)
         if isinstance(given, dict) and name in given:
             schema = {**schema, "default": given[name]}
         path = prefix + name
@@ -65,6 +65,16 @@ def _below(node: Schema, prefix: str, definitions: dict[str, Schema], given: Any
             yield from _below(inlined(schema["items"], definitions), f"{path}[].", definitions, None)
         else:
             yield from _below(schema, f"{path}.", definitions, schema.get("default"))
+
+
+def _resolved(node: Schema, definitions: dict[str, Schema]) -> Schema:
+    """The node itself, or what it may be besides nothing."""
+    schema = inlined(node, definitions)
+    choices = [choice for choice in schema.get("anyOf", ()) if choice.get("type") != "null"]
+    if len(choices) != 1:
+        return schema
+    own = {key: value for key, value in schema.items() if key != "anyOf"}
+    return {**inlined(choices[0], definitions), **own}
 
 
 def _kind(node: Schema) -> str:
@@ -79,6 +89,7 @@ def _kind(node: Schema) -> str:
         "number": f"number{_range(node)}",
         "array": f"list{_length(node)}",
         "object": "mapping",
+        "boolean": "`true` or `false`",
     }
     return kinds.get(node["type"]) or _text(node)
 
@@ -120,7 +131,9 @@ def _default(field: Field) -> str:
 
 
 def _plain(value: Any) -> str:
-    """A scalar as it would be typed: 1, not 1.0."""
+    """A scalar as it would be typed: 1, not 1.0; true, not True."""
+    if isinstance(value, bool):
+        return str(value).lower()
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 

@@ -38,6 +38,8 @@ spec:
   checks:
     errors: {max: 2%, overStable: {ratio: 1.25, margin: 0.2%}}
     latency: {objectives: [{bound: 50ms, max: 36%}], compare: [50ms]}
+  judge:
+    {learn: 1m, block: 1s, warmUp: 1s, onset: 2m, caps: {outage: 700ms, latency: 2s, traffic: 2s}, dwell: 2s}
   deadlines: {ready: 4s, route: 5s, metrics: 10s, verdict: 15s, total: 2m}
 """
 

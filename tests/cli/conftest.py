@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,8 +14,9 @@ from rollout.cli.main import run
 from rollout.cli.session import Pace, Surroundings
 from rollout.core.policy import ServicePolicy
 from rollout.core.release import FINALIZER, Release, Status
-from rollout.ports import Refused
+from rollout.ports import Metrics, Refused
 from rollout.settings import Settings
+from tests.fakes.metrics import FakeMetrics
 from tests.fakes.releases import FakeReleases
 from tests.given import NOW
 
@@ -83,6 +84,7 @@ class Assembly:
     cluster_of: dict[str | None, Cluster]
     clock: Clock
     served: list[Settings] = field(default_factory=list)
+    prometheus: FakeMetrics = field(default_factory=FakeMetrics)
 
     @contextlib.asynccontextmanager
     async def cluster(self, kubeconfig: Path | None, context: str | None) -> AsyncIterator[Connection]:
@@ -92,6 +94,16 @@ class Assembly:
 
     def read_policies(self, paths: Sequence[Path]) -> tuple[tuple[tuple[Path, ServicePolicy], ...], tuple[str, ...]]:
         return assembly.read_policies(paths)
+
+    @contextlib.asynccontextmanager
+    async def metrics(
+        self, url: str, _token: Path | None, _timeout: timedelta, _domain: str, _matchers: Sequence[str] = ()
+    ) -> AsyncIterator[Metrics]:
+        assert url
+        yield self.prometheus
+
+    def now(self) -> datetime:
+        return self.clock.now()
 
     def serve(self, settings: Settings) -> int:
         self.served.append(settings)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rollout.core.judge import Verdict
+from rollout.core.judging.verdicts import Verdict
 from rollout.core.release import Cause, Drift, Phase, Reason, Release, Status, StepRecord
 from rollout.ports import Outage
 from tests.cli.conftest import Act, Cluster, Terminal

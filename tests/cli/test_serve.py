@@ -20,6 +20,25 @@ def test_flags_become_settings(rollout: Terminal, tmp_path: Path) -> None:
     assert (settings.listen, settings.log_format) == ("", "json")
 
 
+def test_a_matcher_is_one_label_and_its_value(rollout: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "config").touch()
+    given = ["--kubeconfig", str(tmp_path / "config"), "serve"]
+    two = ["--prometheus-matcher", 'cluster="eu-1"', "--prometheus-matcher", '_team="a b"']
+    assert rollout(*given, *two).code == 0
+    assert rollout.assembly.served[-1].prometheus_matchers == ('cluster="eu-1"', '_team="a b"')
+    for wrong in (
+        "cluster=eu-1",
+        'cluster=~"eu.*"',
+        'a="b",c="d"',
+        'a="b\\""',
+        '__name__="x"',
+        '{a="b"}',
+        'a=""',
+        'a="b\n"',
+    ):
+        assert rollout(*given, "--prometheus-matcher", wrong).code == 2
+
+
 def test_without_a_namespace_all_are_watched_and_a_global_one_counts(rollout: Terminal) -> None:
     rollout("serve")
     rollout("-n", "shop", "serve")

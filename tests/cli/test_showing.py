@@ -1,6 +1,8 @@
 """`status`, `why`, `history`."""
 
+import io
 import json
+import sys
 from datetime import timedelta
 from typing import Any
 
@@ -9,15 +11,17 @@ from rich.console import Console
 from ruamel.yaml import YAML
 
 from rollout.adapters.cluster import Denied
-from rollout.cli.terminal import bar
+from rollout.cli.terminal import bar, evidence_bar, say
 from rollout.cli.watching import live_table
+from rollout.cli.why import odds, weighed
 from rollout.core.counts import Tally
-from rollout.core.judge import Verdict
+from rollout.core.judging.verdicts import Verdict
 from rollout.core.release import Cause, Confirmed, Phase, Reason, Release, StepRecord, Window
 from rollout.core.route import Route
 from rollout.ports import Outage
 from tests.cli.conftest import Cluster, Terminal
 from tests.given import NAME, NOW, policy, release, seconds
+from tests.looked import looked
 
 FAILED = Verdict(
     check="errors vs stable", outcome="fail", value=0.1, limit=0.005, bad=9, requests=90, stable=0.0, evidence=12345.0,
@@ -53,7 +57,7 @@ def named(name: str, given: Release) -> Release:
 def test_why_names_the_failing_check_with_its_numbers(rollout: Terminal) -> None:
     rollout.given(rolled_back())
     out = rollout("why", "checkout").out
-    for part in ("errors vs stable", "10 %", "0.5 %", "90", "12s", "12,345", "2,400"):
+    for part in ("errors vs stable", "10 %", "0.5 %", "9 of 90", "12s", "12,345"):
         assert part in out
 
 
@@ -172,14 +176,66 @@ def test_status_watch_for_scripts_is_one_object_per_change(rollout: Terminal) ->
     assert [json.loads(line)["status"]["phase"] for line in lines] == ["Analysing", "RolledBack"]
 
 
-def test_the_live_table_shows_bars_and_takes_no_markup_from_users() -> None:
-    given = judged(PASSED, reason="Paused", message="[red]boo[/red]")
-    console = Console(width=200)
+def live(*given: Release, width: int = 200) -> str:
+    console = Console(width=width)
     with console.capture() as captured:
-        console.print(live_table([given, rolled_back()], NOW))
-    shown = captured.get()
-    assert bar(10) in shown
+        console.print(live_table(given, NOW, width))
+    return captured.get()
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_the_live_table_shows_bars_and_takes_no_markup_from_users(width: int) -> None:
+    given = judged(PASSED, reason="Paused", message="[red]boo[/red]")
+    shown = live(given, rolled_back(), width=width)
+    assert bar(10, 20 if width > 80 else 8) in shown
     assert "[red]boo[/red]" in shown
+
+
+@pytest.mark.parametrize("width", [80, 100, 139, 140, 200])
+def test_the_live_table_shows_how_close_the_evidence_is_at_any_width(width: int) -> None:
+    given = looked([2, 0] * 6)
+    found = weighed(given.status)
+    assert found is not None
+    shown = live(given, width=width)
+    assert evidence_bar(found.evidence, found.convicts, 12 if width >= 140 else 8) in shown
+    assert odds(found.evidence) in shown
+    assert "the end of the hold at 10 %" in shown
+    assert max(map(len, shown.splitlines())) <= width
+
+
+def test_eighty_columns_cut_nothing_of_a_release_that_is_rolled_back() -> None:
+    long = looked([60] * 8, phase=Phase.ROLLING_BACK).model_copy(update={"name": NAME})
+    row = live(long, width=80).splitlines()[1]
+    assert "…" not in row
+    assert "RollingBack" in row
+
+
+def test_the_bar_of_the_live_table_is_full_only_where_it_rolls_back() -> None:
+    assert evidence_bar(100, 100, 12) in live(looked([20] * 4))
+    assert evidence_bar(100, 100, 12) not in live(looked([2, 0] * 6, weight=10))
+
+
+def test_status_shows_the_evidence_of_the_release_and_of_every_check(rollout: Terminal) -> None:
+    given = rollout.given(looked([2, 0] * 6))
+    found = weighed(given.status)
+    assert found is not None
+    lines = rollout("status", NAME).out.splitlines()
+    [overall] = [line for line in lines if line.startswith("evidence")]
+    assert evidence_bar(found.evidence, 100, 20) in overall
+    [check] = [line for line in lines if line.startswith("errors vs stable")]
+    verdict = next(one for one in given.status.verdicts if one.check == "errors vs stable")
+    assert f"{evidence_bar(verdict.evidence, 100, 8)} {odds(verdict.evidence)}" in check
+    assert "of 20" in check
+
+
+def test_status_calls_a_proven_step_proven_and_names_what_is_not_measured(rollout: Terminal) -> None:
+    rollout.given(looked([0] * 30))
+    lines = rollout("status", NAME).out.splitlines()
+    assert any(line.startswith("errors vs stable") and " proven " in line for line in lines)
+    assert any(line.startswith("saturation overflow") and " threshold " in line for line in lines)
+    [missing] = [line for line in lines if line.startswith("not measured")]
+    assert "memory" in missing
+    assert not any(line.startswith("saturation memory") for line in lines)
 
 
 def test_history_is_newest_first_with_requests_and_errors(rollout: Terminal) -> None:
@@ -209,6 +265,24 @@ def test_a_bar_is_full_or_empty_only_at_its_ends(percent: int) -> None:
     assert len(shown) == 20
     assert ("█" in shown) == (percent > 0)
     assert ("░" in shown) == (percent < 100)
+
+
+@pytest.mark.parametrize("convicts", [5.0, 20.0, 100.0, 2400.0])
+def test_an_evidence_bar_grows_with_the_evidence_and_is_full_only_from_what_convicts_on(convicts: float) -> None:
+    steps = [0.0, 0.5, 1.0, *(convicts ** (power / 20) for power in range(1, 20)), convicts * 0.9999]
+    shown = [evidence_bar(one, convicts).count("█") for one in steps]
+    assert shown == sorted(shown)
+    assert shown[:3] == [0, 0, 0]
+    assert shown[-1] == 9
+    assert evidence_bar(convicts, convicts) == evidence_bar(1e200, convicts) == "█" * 10
+    assert all(len(evidence_bar(one, convicts)) == 10 for one in steps)
+
+
+def test_a_terminal_without_block_characters_gets_bars_in_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    say(f"{bar(50)} {evidence_bar(10, 100)} naïve")
+    assert written.getvalue() == b"#" * 10 + b"-" * 10 + b" #####----- na?ve\n"
 
 
 def test_status_watch_survives_an_outage_and_tells_it_once(rollout: Terminal) -> None:

@@ -60,3 +60,17 @@ def test_a_service_means_its_release_under_way(rollout: Terminal) -> None:
     rollout.given(release())
     rollout.given(release(Phase.FAILED).model_copy(update={"name": "checkout-v3"}))
     assert NAME in rollout("abort", "checkout").out
+
+
+@pytest.mark.parametrize(("namespace", "hint"), [("shop", f"`rollout resume {NAME}`"), ("pay", f"{NAME} -n pay`")])
+def test_a_hinted_command_names_a_namespace_that_is_not_the_contexts(
+    rollout: Terminal, namespace: str, hint: str
+) -> None:
+    rollout.given(release().model_copy(update={"namespace": namespace}))
+    assert hint in rollout("pause", NAME, "-n", namespace).out
+
+
+@pytest.mark.parametrize(("namespace", "hint"), [("shop", f"`rollout status {NAME}`"), ("pay", f"{NAME} -n pay`")])
+def test_a_hint_of_a_wait_that_took_too_long_does_so_too(rollout: Terminal, namespace: str, hint: str) -> None:
+    rollout.given(release().model_copy(update={"namespace": namespace}))
+    assert hint in rollout("wait", NAME, "-n", namespace, "--timeout", "50ms").err

@@ -1,101 +1,16 @@
-"""What every Metrics port must do, once on the fake, once on the real Prometheus; both scrape the same proxies."""
+"""What every Metrics port must say of requests, once on the fake, once on the real Prometheus.
+
+Both scrape the same proxies. What they say of saturation and of custom checks is in test_readings.py.
+"""
 
 import asyncio
-from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterable
-from datetime import UTC, datetime, timedelta
-from itertools import count
+from datetime import timedelta
 
-import pytest
-
-from rollout.adapters.prometheus import PrometheusMetrics
-from rollout.core.counts import Counts, Samples, Slow, Tally, plus, since_then, tally
+from rollout.core.counts import Counts, Slow, Tally, plus, since_then, tally
 from rollout.core.policy import Metrics as MetricsPolicy
-from rollout.ports import Metrics, Subject
-from tests.adapters.prometheus.real import RealPrometheus, instant, shared
-from tests.fakes.metrics import FakeMetrics, Proxy, proxies
-
-BOUNDS = (0.5, 50.0, 500.0)
-_numbers = count(1)
-
-
-class World(ABC):
-    """A Metrics port and the proxies that it scrapes; each test has a service of its own."""
-
-    def __init__(self, metrics: Metrics, proxies: Iterable[Proxy]) -> None:
-        self.metrics = metrics
-        self.watched = {proxy.name: proxy for proxy in proxies}
-        self.gateway = self.watched["gateway"]
-        self.sidecar = self.watched["sidecar"]
-        self.coarse = self.watched["coarse"]
-        self.service = f"checkout-{next(_numbers)}"
-        self.subject = Subject("shop", self.service, "v2", "v1", MetricsPolicy(), BOUNDS)
-
-    @abstractmethod
-    async def scrape(self, *newcomers: Proxy) -> datetime:
-        """Let everything that was served so far be scraped, and from now on these proxies too; the time after that."""
-
-    @abstractmethod
-    def start(self) -> datetime:
-        """Before anything was scraped."""
-
-    async def samples(self, since: datetime, now: datetime, subject: Subject | None = None) -> Samples:
-        answer = await self.metrics.samples(subject or self.subject, since, now)
-        assert isinstance(answer, Samples), answer
-        return answer
-
-    async def counted(self, since: datetime, now: datetime) -> Tally:
-        return tally(await self.samples(since, now), BOUNDS, since, now)
-
-
-class FakeWorld(World):
-    """Scrapes every 15 s of a time that only the test moves."""
-
-    def __init__(self) -> None:
-        self.fake = FakeMetrics(*proxies())
-        super().__init__(self.fake, self.fake.proxies)
-        self.now = self.start()
-
-    def start(self) -> datetime:
-        return datetime(2026, 11, 21, 12, tzinfo=UTC)
-
-    async def scrape(self, *newcomers: Proxy) -> datetime:
-        self.fake.proxies.extend(newcomers)
-        self.now += timedelta(seconds=15)
-        self.fake.scrape(self.now)
-        return self.now + timedelta(seconds=1)
-
-
-class RealWorld(World):
-    """Scrapes every 200 ms of real time."""
-
-    def __init__(self, real: RealPrometheus, metrics: Metrics) -> None:
-        super().__init__(metrics, (real.proxies[proxy.name] for proxy in proxies()))
-        self.real = real
-
-    def start(self) -> datetime:
-        return instant() - timedelta(days=2)
-
-    async def scrape(self, *newcomers: Proxy) -> datetime:
-        for proxy in newcomers:
-            self.real.discover(proxy)
-            self.watched[proxy.name] = proxy
-        return await self.real.scraped(*self.watched)
-
-
-@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.prometheus)])
-async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
-    if request.param == "fake":
-        made: World = FakeWorld()
-        await made.scrape()
-        yield made
-        return
-    real = shared(request.config)
-    adapter = PrometheusMetrics(real.url)
-    yield RealWorld(real, adapter)
-    for proxy in real.proxies.values():
-        proxy.reachable = True
-    await adapter.close()
+from rollout.ports import Subject
+from tests.contract.metrics_world import BOUNDS, World
+from tests.fakes.metrics import Proxy
 
 
 async def test_a_service_that_nobody_asked_for_has_no_samples(world: World) -> None:

@@ -8,16 +8,23 @@ import pytest
 from rollout.core import analysis
 from rollout.core.counts import Counts, Samples, Series, Tally
 from rollout.core.decide import decide
-from rollout.core.release import Phase, Release, Window
+from rollout.core.judging.gates import Reading
+from rollout.core.release import Phase, Reason, Release, Window
 from rollout.core.route import Unavailable
 from rollout.core.turn import Turn
 from tests import given
+from tests.core.meters import Meters
 
 STEP = given.INTERVAL
 
 
 def turn(release: Release, samples: Samples | Unavailable | None, now: datetime) -> Turn:
     return Turn(release, given.seen(given.as_ordered(release), samples=samples), now)
+
+
+def outcomes(release: Release) -> set[str]:
+    """What the judge's checks say; saturation needs none of the requests."""
+    return {one.outcome for one in release.status.verdicts if not one.check.startswith("saturation")}
 
 
 def looks(release: Release, *counts: tuple[int, int], canary_errors: int = 0) -> Release:
@@ -88,9 +95,9 @@ def test_the_interval_in_which_the_route_was_seen_helps_nobody_to_pass() -> None
     release = given.release()
     samples = given.samples((900, 0), (100, 0), at=early)
     status = decide(release, given.seen(given.as_ordered(release), samples=samples), early).status
-    assert {verdict.outcome for verdict in status.verdicts} == {"unknown"}
-    clean = looks(release.model_copy(update={"status": status}), (1800, 200))
-    assert {verdict.outcome for verdict in clean.status.verdicts} == {"pass"}
+    straddled = release.model_copy(update={"status": status})
+    assert outcomes(straddled) == {"unknown"}
+    assert outcomes(looks(straddled, (1800, 200))) == {"pass"}
 
 
 def test_a_proxy_that_was_not_scraped_since_the_route_was_seen_keeps_an_interval_from_passing() -> None:
@@ -101,7 +108,7 @@ def test_a_proxy_that_was_not_scraped_since_the_route_was_seen_keeps_an_interval
     seen = given.samples((1800, 0), (200, 0), at=late)
     samples = replace(seen, series=(*seen.series, rare))
     status = decide(release, given.seen(given.as_ordered(release), samples=samples), late).status
-    assert {verdict.outcome for verdict in status.verdicts} == {"unknown"}
+    assert outcomes(release.model_copy(update={"status": status})) == {"unknown"}
 
 
 def test_scrapes_far_rarer_than_the_interval_are_told_before_anything_moves() -> None:
@@ -185,3 +192,75 @@ def test_samples_are_asked_for_from_the_windows_start_or_some_intervals_back() -
 def test_looking_is_never_a_busy_loop() -> None:
     assert analysis.first_look(given.policy(interval="1s")) == timedelta(milliseconds=200)
     assert analysis.first_look(given.policy(interval="20s")) == timedelta(seconds=4)
+
+
+def test_what_counts_as_failed_is_the_policys() -> None:
+    at = given.NOW + STEP
+    samples = given.samples((900, 0), (100, 30), at=at)
+    lenient = given.policy(checks={"minRequests": 20, "latency": {"compare": []}, "errors": {"codes": ["429"]}})
+    errors = []
+    for policy in (given.policy(), lenient):
+        release = given.release(policy=policy)
+        status = decide(release, given.seen(given.as_ordered(release), samples=samples), at).status
+        errors.append(status.steps[-1].canary_errors)
+    assert errors == [30, 0]
+
+
+def test_a_long_window_that_begins_anew_counts_the_policys_failures_too() -> None:
+    """An error that the window forgets must not come back as a new one, nor be lost."""
+    release, meters = given.release(), Meters()
+    for number in range(1, 3 * analysis.LONGEST_WINDOW_INTERVALS):
+        at = given.NOW + number * STEP
+        samples = meters.serve((900, 0), (100, 1))
+        release = release.model_copy(
+            update={"status": decide(release, given.seen(given.as_ordered(release), samples=samples), at).status}
+        )
+        if release.status.phase is not Phase.ANALYSING:
+            break
+        assert release.status.steps[-1].canary_requests == number * 100
+        assert release.status.steps[-1].canary_errors == number
+
+
+def test_a_look_says_what_it_thinks_and_a_turn_without_one_does_not() -> None:
+    at = given.NOW + STEP
+    release = given.release()
+    seen = given.seen(given.as_ordered(release), samples=given.samples(at=at))
+    first = decide(release, seen, at)
+    assert first.opinion is not None
+    assert first.looked == first.status.verdicts
+    again = decide(release.model_copy(update={"status": first.status}), seen, at + STEP / 5)
+    assert again.opinion is None
+    assert again.looked == ()
+
+
+def test_the_outlook_names_what_is_waited_for() -> None:
+    few = turn(given.release(), given.samples((9, 0), (1, 0), at=given.NOW + STEP), given.NOW + STEP)
+    outlook = analysis.look(few, given.policy(), drifted=False)
+    assert outlook.waiting_for in {verdict.message for verdict in few.looked}
+    none = turn(given.release(), given.samples(at=given.NOW), given.NOW)
+    assert analysis.look(none, given.policy(), drifted=False).waiting_for == "the first scrape at this weight"
+
+
+def test_a_gate_that_holds_keeps_a_step_from_passing() -> None:
+    policy = given.policy(
+        checks={"minRequests": 20, "latency": {"compare": []}, "saturation": {"action": "hold", "failures": 1}}
+    )
+    release, meters = given.release(policy=policy), Meters()
+    for number in range(1, 6):
+        at = given.NOW + number * STEP
+        seen = given.seen(
+            given.as_ordered(release), samples=meters.serve((900, 0), (100, 0)), readings={"memory": Reading(0.95)}
+        )
+        release = release.model_copy(update={"status": decide(release, seen, at).status})
+    assert (release.status.phase, release.status.reason) == (Phase.ANALYSING, Reason.UNKNOWN_VERDICT)
+    assert "memory" in release.status.message
+    assert release.status.gates.streaks["saturation memory"] == 5
+
+
+def test_readings_are_judged_once_per_scrape() -> None:
+    at = given.NOW + STEP
+    release = given.release()
+    seen = given.seen(given.as_ordered(release), samples=given.samples(at=at), readings={"memory": Reading(0.95)})
+    for _ in range(5):
+        release = release.model_copy(update={"status": decide(release, seen, at).status})
+    assert release.status.gates.streaks["saturation memory"] == 1

@@ -286,6 +286,7 @@ def tallies(draw: st.DrawFn) -> Tally:
         stable=draw(counts()),
         canary=draw(counts()),
         lost=draw(st.integers(0, 100)),
+        overflowed=draw(st.integers(0, 100)),
         uncertain=draw(st.integers(0, 3)),
     )
 
@@ -307,6 +308,7 @@ def test_nothing_is_ever_counted_below_zero(now: Tally, before: Tally) -> None:
     # Prometheus may have lost data since, or give less of it: that is no negative request.
     left = since_then(now, before)
     assert left.lost == max(0, now.lost - before.lost)
+    assert left.overflowed == max(0, now.overflowed - before.overflowed)
     for got, late, early in ((left.canary, now.canary, before.canary), (left.stable, now.stable, before.stable)):
         assert got.requests == max(0, late.requests - early.requests)
         assert got.timed == max(0, late.timed - early.timed)

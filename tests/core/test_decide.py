@@ -6,11 +6,14 @@ import pytest
 
 from rollout.core.decide import Seen, decide
 from rollout.core.intents import AddSubset, Hold, SetRoute
+from rollout.core.judging.gates import Reading
 from rollout.core.orders import SPLIT
+from rollout.core.policy import PolicySpec
 from rollout.core.release import Cause, Drift, Phase, Reason, Status
 from rollout.core.route import Problem, Route, Unavailable, subset_name
 from rollout.core.turn import MOST_NOTICES, Turn
 from tests import given
+from tests.core.meters import Meters
 from tests.core.story import Story
 
 MINUTE = timedelta(minutes=1)
@@ -293,3 +296,89 @@ def test_something_odd_in_the_spec_holds_a_release_and_moves_no_traffic() -> Non
     status = decide(odd, given.seen(given.as_ordered(odd), samples=given.samples(at=given.NOW)), given.NOW).status
     assert (status.phase, status.reason) == (Phase.ANALYSING, Reason.INVALID_SPEC)
     assert "spec.paused" in status.message
+
+
+class Passing(Story):
+    """A canary as good as stable, thousands of requests between two looks."""
+
+    def __init__(self, policy: PolicySpec) -> None:
+        super().__init__(given.release(Phase.ANALYSING, policy=policy))
+        self.meters = Meters()
+
+    def look(self, requests: int = 20_000) -> None:
+        canary = requests * self.order.percent // 100
+        samples = self.meters.serve((requests - canary, 0), (canary, 0))
+        self.turn(given.seen(given.as_ordered(self.release), samples=samples), given.INTERVAL)
+
+    def stayed(self, most: int = 40, requests: int = 20_000) -> timedelta:
+        """How long the first step was held."""
+        for _ in range(most):
+            self.look(requests)
+            if self.status.step != 0:
+                return self.now - given.NOW
+        return timedelta.max
+
+
+def _patient(**judge: object) -> PolicySpec:
+    steps = [{"weight": 10, "hold": "60s"}, {"weight": 100, "hold": "60s"}]
+    return given.policy(steps=steps, judge=given.JUDGE | judge)
+
+
+def test_a_proven_step_ends_early_only_where_the_policy_says_so_and_never_before_the_dwell() -> None:
+    assert Passing(_patient(early=False, dwell="20s")).stayed() == timedelta(seconds=60)
+    assert Passing(_patient(early=True, dwell="20s")).stayed() == timedelta(seconds=20)
+    assert Passing(_patient(early=True, dwell="5m")).stayed() == timedelta(seconds=60)
+
+
+def test_a_step_that_is_not_proven_does_not_end_early() -> None:
+    slow = Passing(_patient(early=True, dwell="20s"))
+    assert slow.stayed(requests=600) > timedelta(seconds=20)
+
+
+def test_what_is_not_proven_may_advance_or_must_wait_as_the_policy_says() -> None:
+    assert Passing(_patient(unproven="advance")).stayed(requests=300) == timedelta(seconds=60)
+    waiting = Passing(_patient(unproven="hold"))
+    assert waiting.stayed(requests=300, most=12) == timedelta.max
+    assert waiting.status.reason == Reason.UNKNOWN_VERDICT
+    assert waiting.stayed() < timedelta.max
+
+
+def test_a_step_that_ends_is_told_with_what_was_known() -> None:
+    for requests, proven in ((20_000, True), (300, False)):
+        story = Passing(_patient())
+        story.stayed(requests=requests)
+        (notice,) = [notice for notice in story.status.outbox if notice.name == "step.promoted"]
+        assert notice.fields["proven"] is proven
+        assert notice.fields["canary_requests"] == requests // 10 * 12
+        evidence = notice.fields["evidence"]
+        assert isinstance(evidence, float)
+        assert 0 < evidence < 10
+
+
+def test_a_custom_check_that_fails_rolls_back_with_its_own_words() -> None:
+    check = {"name": "carts", "query": 'carts{version="{{version}}"}', "max": 3, "failures": 2}
+    policy = given.policy(checks={"minRequests": 20, "latency": {"compare": []}, "custom": [check]})
+    story = Story(given.release(Phase.ANALYSING, policy=policy))
+    meters = Meters()
+    for _ in range(2):
+        assert story.status.phase is Phase.ANALYSING
+        samples = meters.serve((900, 0), (100, 0))
+        seen = given.seen(given.as_ordered(story.release), samples=samples, readings={"custom carts": Reading(7.0)})
+        story.turn(seen, given.INTERVAL)
+    assert story.status.phase is Phase.ROLLING_BACK
+    assert story.order.percent == 0
+    (notice,) = [notice for notice in story.status.outbox if notice.name == "rollback.started"]
+    assert (notice.fields["check"], notice.fields["value"], notice.fields["limit"]) == ("custom carts", 7.0, 3.0)
+
+
+def test_readings_that_cannot_be_had_convict_nobody() -> None:
+    check = {"name": "carts", "query": 'carts{version="{{version}}"}', "max": 3, "failures": 1, "noData": "fail"}
+    policy = given.policy(checks={"minRequests": 20, "latency": {"compare": []}, "custom": [check]})
+    story = Story(given.release(Phase.ANALYSING, policy=policy))
+    meters = Meters()
+    for _ in range(5):
+        seen = given.seen(
+            given.as_ordered(story.release), samples=meters.serve((900, 0), (100, 0)), readings=given.BLIND
+        )
+        story.turn(seen, given.INTERVAL)
+    assert (story.status.phase, story.status.reason) == (Phase.ANALYSING, Reason.UNKNOWN_VERDICT)

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from rollout.core.looking import comes_before, is_settled, needs_samples
+from rollout.core.looking import comes_before, is_settled, needs_readings, needs_samples, needs_stable
 from rollout.core.release import Phase, Release
 from tests import given
 
@@ -20,9 +20,21 @@ def test_samples_are_asked_for_where_they_are_judged_or_awaited(phase: Phase) ->
     assert needs_samples(given.release(phase)) == (phase in {Phase.PREPARING, Phase.ANALYSING})
 
 
+@pytest.mark.parametrize("phase", Phase)
+def test_readings_are_asked_for_where_they_are_judged(phase: Phase) -> None:
+    assert needs_readings(given.release(phase)) == (phase is Phase.ANALYSING)
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_stables_pods_are_looked_at_where_the_canary_is_judged_beside_them(phase: Phase) -> None:
+    assert needs_stable(given.release(phase)) == (phase is Phase.ANALYSING)
+
+
 def test_who_wants_the_traffic_back_waits_for_no_metric() -> None:
-    assert not needs_samples(given.release(wishes={"abort": given.wish()}))
-    assert not needs_samples(given.release(deleting=True))
+    for unwanted in (given.release(wishes={"abort": given.wish()}), given.release(deleting=True)):
+        assert not needs_samples(unwanted)
+        assert not needs_readings(unwanted)
+        assert not needs_stable(unwanted)
 
 
 @pytest.mark.parametrize("phase", [phase for phase in Phase if not phase.terminal and phase is not Phase.PENDING])

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from rollout.core.policy import ISTIO_BUCKETS_MS, Objective, PolicySpec, ServicePolicy
+from rollout.core.checks import Objective
+from rollout.core.policy import ISTIO_BUCKETS_MS, PolicySpec, ServicePolicy
 
 NAMED: dict[str, Any] = {
     "apiVersion": "rollout.dev/v1alpha1",
@@ -43,7 +44,12 @@ def test_a_name_is_a_whole_policy_and_its_defaults_are_safe() -> None:
 def test_a_policy_is_the_same_after_a_round_trip_through_its_wire_form() -> None:
     policy = spec(
         steps=[{"weight": 1, "hold": "30s"}, {"weight": 100}],
-        checks={"latency": {"objectives": ["p99 < 500ms", {"bound": "1s", "max": "0.5%"}]}},
+        checks={
+            "latency": {"objectives": ["p99 < 500ms", {"bound": "1s", "max": "0.5%"}]},
+            "errors": {"codes": ["5xx", "429"], "failFast": {"enabled": False}},
+            "custom": [{"name": "carts", "query": "carts{version='{{version}}'}", "overStable": {"ratio": 2}}],
+        },
+        judge={"falseRollback": "0.1%", "learn": "30m", "caps": {"outage": "30s"}, "early": True},
         route={"name": "primary"},
     )
     assert PolicySpec.model_validate(policy.wire()) == policy
@@ -70,19 +76,19 @@ def test_anything_else_is_no_objective(text: object) -> None:
 
 def test_the_judged_bounds_are_exact_and_each_is_there_once() -> None:
     policy = spec(checks={"latency": {"objectives": ["p99 < 500ms", "p50 < 10ms"], "compare": ["500ms", "100ms"]}})
-    assert policy.bounds_ms() == (10.0, 100.0, 500.0)
+    assert policy.named_bounds_ms() == (10.0, 100.0, 500.0)
 
 
 @given(st.sampled_from(ISTIO_BUCKETS_MS))
 def test_every_bound_of_istio_that_a_duration_can_say_can_be_judged(bound: float) -> None:
     if bound >= 1:
-        assert spec(checks={"latency": {"compare": [f"{bound:.0f}ms"]}}).bounds_ms() == (float(bound),)
+        assert spec(checks={"latency": {"compare": [f"{bound:.0f}ms"]}}).named_bounds_ms() == (float(bound),)
 
 
 def test_a_bound_between_two_buckets_is_refused_unless_the_mesh_has_it() -> None:
     checks = {"latency": {"compare": ["400ms"]}}
     assert where(checks=checks) == ["checks.latency"]
-    assert spec(checks=checks, metrics={"buckets": [100, 400]}).bounds_ms() == (400.0,)
+    assert spec(checks=checks, metrics={"buckets": [100, 400]}).named_bounds_ms() == (400.0,)
 
 
 @pytest.mark.parametrize("weights", [[100, 100], [50, 10, 100], [10, 10, 100], [100, 50], [50], [1, 99]])
@@ -154,3 +160,9 @@ def test_a_deployment_is_named_by_service_and_version() -> None:
 def test_nothing_unknown_and_nothing_loose_is_accepted(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         spec(**fields)
+
+
+def test_a_block_of_the_past_is_never_shorter_than_a_scrape() -> None:
+    assert spec(judge={"block": "5s"}).block_s == 15.0
+    assert spec(judge={"block": "1m"}).block_s == 60.0
+    assert spec(interval="5s", judge={"block": "5s"}).block_s == 5.0

@@ -4,11 +4,16 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
+from rollout.core.counts import Counts, Tally
 from rollout.core.decide import TRANSITIONS, decide
 from rollout.core.intents import Announce, LetGo, SetRoute
+from rollout.core.judging.clumps import Learned
+from rollout.core.judging.evidence import Evidence
+from rollout.core.judging.gates import Gates, Reading
+from rollout.core.judging.guard import MOST_RETREATS
 from rollout.core.orders import SPLIT
 from rollout.core.release import Cause, Confirmed, Drift, Phase, Reason, Release, SkipWish, Status, Window
 from rollout.core.route import Gone, Mesh, Problem, Route, Unavailable
@@ -22,6 +27,7 @@ examples = settings(
 
 EDGES = {(transition.source, transition.target) for transition in TRANSITIONS}
 STEPS = len(build.policy().steps)
+READY = (build.health(1), build.health(2))
 CHAIN = 12
 """So many decisions on one and the same sight come to rest: a few phases, and a few tries to put a subset away."""
 
@@ -36,6 +42,19 @@ CAUSES = (
     Cause(kind="person", reason=Reason.ABORTED, message="because"),
     Cause(kind="infrastructure", reason=Reason.DEADLINE, message="too late"),
 )
+ALARM = {"errors vs the past": (0.5, 100.0, 100.0, 100.0, 100.0)}
+EVIDENCE = st.builds(
+    Evidence,
+    guard=st.sampled_from(({}, {}, ALARM)),
+    bets=st.sampled_from(({}, {}, {"errors vs stable": (0.5, 30.0, 0.0, 0.0, 0.0, 0.0)})),
+    seconds=st.sampled_from((0.0, 300.0)),
+    looks=st.integers(0, 3),
+    step=st.sampled_from((Tally(), Tally(stable=Counts(requests=900), canary=Counts(requests=100)))),
+    retreats=st.integers(0, MOST_RETREATS),
+    strikes=st.integers(0, 2),
+    alarm=st.sampled_from(("", "errors vs the past")),
+)
+LEARNED = st.none() | st.builds(Learned, blocks=st.integers(0, 100))
 VERSIONS = st.frozensets(st.sampled_from(("v1", "v2", "v3")))
 
 
@@ -86,16 +105,20 @@ def releases(draw: st.DrawFn, phases: tuple[Phase, ...] = tuple(Phase)) -> Relea
     }
     if phase is Phase.PREPARING:
         more["prepared_at"] = draw(st.none() | MOMENTS)
+        more["learned"] = draw(LEARNED)
     if phase not in {Phase.ANALYSING, Phase.FINISHING}:
         more["confirmed"] = draw(st.none() | st.builds(Confirmed, route=ROUTES, at=MOMENTS))
     if phase is Phase.ANALYSING:
         more["window"] = Window(anchor=build.NOW, judged_at=draw(st.none() | MOMENTS))
+        more["evidence"] = draw(EVIDENCE)
+        more["gates"] = draw(st.builds(Gates, streaks=st.sampled_from(({}, {"saturation memory": 3}))))
     if phase is Phase.ROLLING_BACK:
         more["cause"] = draw(st.sampled_from(CAUSES))
     return build.release(phase, step=step, wishes=wishes, problem=problem, deleting=deleting, held=held, **more)
 
 
 HEALTHS = st.sampled_from((None, Unavailable("no answer"), build.health(0), build.health(1), build.health(2)))
+READINGS = st.sampled_from((None, build.BLIND, {}, {"memory": Reading(0.95, 0.2)}, {"memory": Reading(None)}))
 SAMPLES = st.sampled_from((None, build.BLIND)) | st.builds(
     build.samples,
     stable=st.sampled_from(((900, 0), (90, 2), (0, 0))),
@@ -110,7 +133,10 @@ def sights(mesh: st.SearchStrategy[Mesh | Gone | Unavailable | None]) -> st.Sear
         Seen,
         mesh=mesh,
         health=HEALTHS,
+        stable_health=HEALTHS,
         samples=SAMPLES,
+        past=LEARNED | st.just(build.BLIND),
+        readings=READINGS,
         policy=st.sampled_from((build.policy(), build.policy(), Problem("no-policy", "none"), None)),
         rivals=st.sampled_from(((), (), ("checkout-v1",))),
         announced=st.integers(0, 1),
@@ -189,7 +215,7 @@ def test_a_route_that_cannot_be_read_raises_no_share(release: Release, seen: See
 @examples
 @given(release=releases(), seen=sights(meshes()), now=MOMENTS)
 def test_silence_never_advances(release: Release, seen: Seen, now: build.Now) -> None:
-    quiet = Seen(mesh=seen.mesh, health=seen.health, samples=build.BLIND, policy=seen.policy)
+    quiet = replace(seen, samples=build.BLIND)
     before, after = release.status, decide(release, quiet, now).status
     assert (after.step or 0) <= (before.step or 0)
     assert before.step is not None or after.step is None
@@ -240,10 +266,12 @@ def test_deciding_again_on_the_same_sight_orders_nothing_new_and_comes_to_rest(
 ) -> None:
     """A crash between save and act means: the same world, the new status.
 
-    The phases that follow may be gone through on that sight, and tries to put a subset away are counted; but no order
-    is replaced by another one, unless it is by the way back, and news is not told twice.
+    The phases that follow may be gone through on that sight, each may take in at its first turn what it finds there
+    (a pause, the past), and tries to put a subset away are counted; but no order is replaced by another one, unless it
+    is by the way back, and news is not told twice.
     """
     seen = replace(seen, announced=0)
+    entered = release.status.phase
     release = saved(release, decide(release, seen, now).status)
     for _ in range(CHAIN):
         before = release.status
@@ -251,8 +279,9 @@ def test_deciding_again_on_the_same_sight_orders_nothing_new_and_comes_to_rest(
         assert after.order == before.order or after.phase is Phase.ROLLING_BACK
         if after.phase is before.phase:
             assert after.order == before.order or after.reorders > before.reorders
-            assert after.model_copy(update={"tries": 0}) == before.model_copy(update={"tries": 0})
-        release = saved(release, after)
+            same = after.model_copy(update={"tries": 0}) == before.model_copy(update={"tries": 0})
+            assert same or entered is not before.phase
+        entered, release = before.phase, saved(release, after)
     assert decide(release, seen, now).status == release.status
 
 
@@ -260,5 +289,60 @@ def test_deciding_again_on_the_same_sight_orders_nothing_new_and_comes_to_rest(
 @given(release=releases(), seen=ANYTHING, now=MOMENTS)
 def test_a_decision_that_moves_traffic_up_has_seen_ready_pods(release: Release, seen: Seen, now: build.Now) -> None:
     before, after = release.status, decide(release, seen, now).status
-    advanced = after.phase is Phase.SHIFTING and after.step != before.step
-    assert not advanced or seen.health in (build.health(1), build.health(2))
+    advanced = after.phase is Phase.SHIFTING and (after.step or 0) > (before.step or 0)
+    assert not advanced or seen.health in READY
+
+
+@st.composite
+def alarmed(draw: st.DrawFn) -> tuple[Release, Seen]:
+    """A release at some step whose guard has seen enough, most often with the route as it ordered it."""
+    evidence = draw(EVIDENCE).model_copy(update={"guard": ALARM, "strikes": 0, "bets": {}})
+    window = Window(anchor=build.NOW, judged_at=build.NOW)
+    pause = draw(st.none() | st.just(build.wish()))
+    release = build.release(
+        step=draw(st.sampled_from((STEPS - 1, STEPS - 1, 1))), evidence=evidence, window=window, wishes={"pause": pause}
+    )
+    seen = draw(sights(st.just(build.as_ordered(release)) | st.just(build.as_ordered(release)) | meshes()))
+    return release, seen
+
+
+@examples
+@given(sight=alarmed(), now=MOMENTS)
+def test_a_retreat_lowers_the_share_onto_ready_pods_and_is_counted(sight: tuple[Release, Seen], now: build.Now) -> None:
+    release, seen = sight
+    before, after = release.status, decide(release, seen, now).status
+    assert before.order is not None
+    assert after.order is not None
+    lowered = after.phase is Phase.SHIFTING and (after.step or 0) < (before.step or 0)
+    assert after.evidence.retreats == before.evidence.retreats + lowered
+    assert after.evidence.retreats <= MOST_RETREATS
+    if lowered:
+        event("retreated")
+        assert before.step == STEPS - 1
+        assert after.step == 0
+        assert after.order.percent < before.order.percent
+        assert after.order.epoch > before.order.epoch
+        assert seen.stable_health in READY
+
+
+@examples
+@given(release=releases(), seen=ANYTHING, now=MOMENTS)
+def test_evidence_is_never_forgotten(release: Release, seen: Seen, now: build.Now) -> None:
+    before, after = release.status.evidence, decide(release, seen, now).status.evidence
+    assert after.seconds >= before.seconds
+    assert after.retreats >= before.retreats
+    assert after.strikes >= before.strikes
+    assert set(after.bets) >= set(before.bets)
+    for check, process in before.bets.items():
+        # Cash is only ever staked; a process that began anew would have all of it.
+        assert after.bets[check][0] <= process[0]
+    assert after.bets == before.bets or after.seconds > before.seconds
+
+
+@examples
+@given(release=releases((Phase.PREPARING,)), seen=ANYTHING, now=MOMENTS)
+def test_nothing_moves_before_the_past_was_asked_for(release: Release, seen: Seen, now: build.Now) -> None:
+    curious = build.policy(judge=build.JUDGE | {"learn": "1h"})
+    asking = release.model_copy(update={"status": release.status.model_copy(update={"policy": curious})})
+    after = decide(asking, seen, now).status
+    assert after.phase is not Phase.SHIFTING or after.learned is not None

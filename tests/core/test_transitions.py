@@ -1,7 +1,7 @@
 """Every change of phase there may be: what makes it, and that nothing else does."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from rollout.core.release import Confirmed, Drift, Phase, Reason, Release, SkipW
 from rollout.core.route import Gone, Problem, Unavailable
 from rollout.core.turn import Seen
 from tests import given
+from tests.core.meters import Meters
 
 LATER = given.NOW + given.seconds(13)
 """When a step's hold is over."""
@@ -47,6 +48,20 @@ def passing(step: int = 0, **more: Any) -> Release:
         decision = decide(release, given.seen(given.as_ordered(release), samples=samples), at)
         release = release.model_copy(update={"status": decision.status})
     return release
+
+
+def alarmed() -> tuple[Release, Samples, datetime]:
+    """A release at its last step, one look before its guard's alarm; that look, and its time."""
+    release, meters, now = given.release(Phase.ANALYSING, step=LAST), Meters(), given.NOW
+    for _ in range(20):
+        now += given.INTERVAL
+        samples = meters.serve((0, 0), (300, 90))
+        seen = given.seen(given.as_ordered(release), samples=samples, stable_health=given.HEALTHY)
+        status = decide(release, seen, now).status
+        if status.phase is not Phase.ANALYSING:
+            return release, samples, now
+        release = release.model_copy(update={"status": status})
+    pytest.fail("no alarm")
 
 
 def by_weight(step: int, intervals: int = 2) -> Samples:
@@ -190,6 +205,20 @@ def _under_way() -> Iterator[Scenario]:
     )
 
 
+def _without_control() -> Iterator[Scenario]:
+    young, now = given.release(Phase.ANALYSING, step=1), given.NOW + given.INTERVAL
+    bad, gone = given.samples((900, 0), (100, 90)), given.health(0)
+    alone = given.seen(given.as_ordered(young), samples=bad, stable_health=gone)
+    yield Scenario("a check failed beside no stable", young, alone, Phase.ANALYSING, Reason.STABLE_NOT_READY, now)
+    release, samples, now = alarmed()
+    seen = given.seen(given.as_ordered(release), samples=samples, stable_health=given.HEALTHY)
+    yield Scenario("an alarm at full weight", release, seen, Phase.SHIFTING, Reason.SHIFTING, now)
+    bare = replace(seen, stable_health=given.health(0))
+    yield Scenario("an alarm without a stable pod", release, bare, Phase.ANALYSING, Reason.UNKNOWN_VERDICT, now)
+    hand = replace(seen, mesh=given.mesh(60, 4))
+    yield Scenario("an alarm under a hand on the route", release, hand, Phase.ANALYSING, Reason.DRIFTED, now)
+
+
 def _towards_the_end() -> Iterator[Scenario]:
     back = Phase.ROLLING_BACK
     finishing = given.release(Phase.FINISHING)
@@ -233,7 +262,7 @@ def _towards_the_end() -> Iterator[Scenario]:
     yield Scenario("taken on the way back", failing, taken, Phase.ROLLED_BACK, Reason.CHECK_FAILED)
 
 
-SCENARIOS = (*_before_the_route(), *_preparing(), *_under_way(), *_towards_the_end())
+SCENARIOS = (*_before_the_route(), *_preparing(), *_under_way(), *_without_control(), *_towards_the_end())
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.title)

@@ -17,6 +17,8 @@ class FakeAnnouncer:
         """Notices that came a second time under another name."""
         self.lines: list[tuple[str, str]] = []
         """(release name, event name) of everything that only described a cycle."""
+        self.fields: list[tuple[str, Mapping[str, Scalar]]] = []
+        """The same with what each said: (event name, fields)."""
         self.outage = ""
         """Why nothing can be told; "" where it can."""
 
@@ -34,6 +36,7 @@ class FakeAnnouncer:
             if field not in CATALOGUE[name].fields:
                 raise KeyError(f"{name} has no field {field}")
         self.lines.append((release.name, name))
+        self.fields.append((name, fields))
 
     def names(self, release: str) -> list[str]:
         """The events of one release, in the order of their numbers."""

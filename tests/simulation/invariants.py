@@ -1,9 +1,10 @@
-"""What must never happen (I1..I11), asserted on the world: on the mesh, on saved statuses, on what was announced.
+"""What must never happen (I1..I14), asserted on the world: on the mesh, on saved statuses, on what was announced.
 
 Two exceptions run through all of it, because the world has other masters: a person's hand on the route, and a route
 that was deleted or is another release's now. After those the route need not be as ordered any more.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -22,6 +23,7 @@ HOLDS = frozenset({Reason.DRIFTED, Reason.PAUSED, Reason.STUCK})
 LAST_WORDS = frozenset(
     {"release.succeeded", "release.rolled_back", "release.aborted", "release.failed", "release.rejected"}
 )
+MOST_RETREATS = 4
 HOPELESS = 0.5
 """A share of failed requests that no canary survives."""
 
@@ -33,6 +35,8 @@ class Hand:
     canary: str
     percent: int
     at: datetime
+    number: int
+    """Of all edits."""
 
 
 class Invariants:
@@ -49,6 +53,10 @@ class Invariants:
         self._back: set[str] = set()
         """Releases whose rollback was on the route."""
         self._hand: Hand | None = None
+        self.edits = 0
+        """How often people edited the weights."""
+        self._turned_back: dict[str, int] = {}
+        """Release -> the edits that had been made when its controller saw the route that it decided to roll back on."""
         self._touched = False
         """Whether anybody but one release ever changed the route."""
         self._owner = ""
@@ -56,6 +64,8 @@ class Invariants:
         self._aborts: dict[int, frozenset[str]] = {}
         self._held: set[str] = set()
         """Releases whose object was ever held."""
+        self.retreats = 0
+        """Of all releases."""
 
     def always(self) -> None:
         """What holds at every instant."""
@@ -66,8 +76,8 @@ class Invariants:
             state = (mesh.release, mesh.percent(_version(mesh.release)), mesh.epoch)
             self._stood.setdefault(state, self._clock.now())
 
-    def saved(self, before: Status, release: Release, health: Health | Unavailable | None) -> None:
-        """A status was saved over `before`, by a controller that last saw the pods like this."""
+    def saved(self, before: Status, release: Release, healths: Mapping[str, Health | Unavailable], edits: int) -> None:
+        """A status was saved over `before`, by one who saw the pods like this, and the route after so many `edits`."""
         now, name = release.status, release.name
         self._releases[name] = release
         change = (before.phase, now.phase)
@@ -76,17 +86,54 @@ class Invariants:
         if now.order is not None:
             assert before.order is None or now.order.epoch >= before.order.epoch, "epochs fell"
             self._orders.setdefault(name, {}).setdefault(now.order, now)
+        self._remembered(before, now)
+        if now.phase is Phase.ROLLING_BACK and before.phase is not now.phase:
+            self._turned_back[name] = edits
         if before.phase is Phase.ANALYSING and now.phase in {Phase.SHIFTING, Phase.FINISHING}:
             again = now.phase is Phase.SHIFTING and now.step == before.step
-            if not again:
+            if now.evidence.retreats > before.evidence.retreats:
+                self._retreated(before, now, healths.get(f"checkout-{now.stable}"))
+            elif not again:
                 self._advanced(before, release)
                 raised = now.phase is Phase.SHIFTING
-                assert not raised or (isinstance(health, Health) and health.ready > 0), "I7 raised on unknown pods"
+                assert not raised or _is_ready(healths.get(name)), "I7 raised on unknown pods"
+        elif before.phase is Phase.ANALYSING and now.phase is Phase.ROLLING_BACK:
+            stable = healths.get(f"checkout-{now.stable}")
+            judged = now.cause is not None and now.cause.kind == "metrics"
+            gone = isinstance(stable, Health) and stable.ready == 0
+            assert not (judged and gone), "I14 convicted beside a stable without pods"
         elif before.phase is Phase.PREPARING and now.phase is Phase.SHIFTING:
             assert self._prometheus.answered is not None, "I5 traffic moved although Prometheus never answered"
         assert now.drift is None or self._touched, "I9 blames somebody who never touched the route"
         if now.phase.terminal and not before.phase.terminal:
             self._ended(release)
+
+    def _remembered(self, before: Status, now: Status) -> None:
+        """I12: the evidence of a release is never forgotten, so that its budget of false alarms is spent once."""
+        old, new = before.evidence, now.evidence
+        assert new.seconds >= old.seconds, "I12 time in the evidence was lost"
+        assert new.bets == old.bets or new.seconds > old.seconds, "I12 bets changed without an interval"
+        for check, process in old.bets.items():
+            # Cash is only ever staked: a process that began anew would have all of it again.
+            assert check in new.bets, f"I12 {check} was forgotten"
+            assert new.bets[check][0] <= process[0], f"I12 {check} began anew"
+        assert new.strikes >= old.strikes, "I12 a strike was forgotten"
+        assert old.retreats <= new.retreats <= old.retreats + 1, "I12 retreats were forgotten"
+        assert before.learned is None or now.learned == before.learned, "I12 learned twice"
+        assert before.policy is None or now.policy == before.policy, "I12 the policy was changed under way"
+
+    def _retreated(self, before: Status, now: Status, stable: Health | Unavailable | None) -> None:
+        """I13: a retreat lowers the canary's share, onto pods that were seen to be ready, and not for ever."""
+        assert before.order is not None
+        assert now.order is not None
+        assert before.confirmed is not None
+        assert now.order.percent < before.order.percent, "I13 a retreat raised the share"
+        assert now.order.epoch > before.order.epoch, "I13 a retreat under an old epoch"
+        assert before.order.percent == 100, "I13 retreated although there is a control"
+        assert before.confirmed.route == before.order, "I13 retreated from a route that was not seen"
+        assert _is_ready(stable), "I13 retreated onto pods that are not known to be ready"
+        assert now.evidence.retreats <= MOST_RETREATS, "I13 retreated too often"
+        self.retreats += 1
 
     def _advanced(self, before: Status, release: Release) -> None:
         """I4, I5: the route was seen, then held, then a whole interval later Prometheus answered, and all is well."""
@@ -97,15 +144,21 @@ class Invariants:
         assert stood is not None and stood <= confirmed.at, "I4 advanced from a route that never stood"
         answered = self._prometheus.answered
         assert answered is not None and answered > confirmed.at + policy.interval, "I5 advanced on silence"
-        assert now.verdicts and all(verdict.outcome == "pass" for verdict in now.verdicts), "I4 advanced unproven"
-        skip = release.spec.promote
-        held = self._clock.now() - confirmed.at >= policy.steps[step].hold
-        assert held or (skip is not None and skip.step == step), "I4 the hold was cut short"
+        assert now.verdicts, "I4 advanced without a verdict"
+        assert all(verdict.outcome in {"pass", "unmeasured"} for verdict in now.verdicts), "I4 advanced unproven"
+        judged = {verdict.check for verdict in now.verdicts if verdict.outcome == "pass"}
+        assert {"errors", "traffic"} <= judged, f"I4 advanced on {judged}"
+        stayed, skip = self._clock.now() - confirmed.at, release.spec.promote
+        skipped = skip is not None and skip.step == step
+        if before.evidence.retreats:
+            skipped = skip is not None and skipped and skip.at is not None and skip.at > confirmed.at
+        enough = min(policy.judge.dwell, policy.steps[step].hold) if policy.judge.early else policy.steps[step].hold
+        assert stayed >= enough or skipped, "I4 the hold was cut short"
 
     def _ended(self, release: Release) -> None:
         """I2: the route was as ordered, and is, unless somebody else changed it since."""
         if release.status.phase is Phase.PROMOTED:
-            rate = self._prometheus.error_rates[_version(release.name)]
+            rate = self._prometheus.error_rate(_version(release.name))
             assert rate < HOPELESS, "I5 promoted a canary that fails half its requests"
         self._as_ordered("I2", release)
 
@@ -123,9 +176,9 @@ class Invariants:
         assert here == state or self._owner != release.name, f"{which} ended on {state} with the route at {here}"
 
     def ordered(
-        self, target: Target, route: Route, before: tuple[int, str], health: Health | Unavailable | None
+        self, target: Target, route: Route, before: tuple[int, str], healths: Mapping[str, Health | Unavailable]
     ) -> None:
-        """A controller wrote an order over `before`, (share, release); `health` is what that controller last saw."""
+        """A controller wrote an order over `before`, (share, release), in a cycle that saw the pods like this."""
         mesh, name = self._mesh, target.release
         status = self._orders.get(name, {}).get(route)
         assert status is not None, f"I1 {route} was never saved"
@@ -138,6 +191,7 @@ class Invariants:
         alone = other is None or before[1] == name or other.status.phase.terminal
         assert alone, f"I9 the route is {before[1]}'s, and that is not done with it"
         if route.percent > before[0]:
+            health = healths.get(name)
             assert not isinstance(health, Health) or health.ready > 0, "I7 raised without a ready pod"
         if self._hand is not None and self._hand.canary == target.canary:
             self._overwrote(self._hand, self._releases[name], status)
@@ -153,8 +207,8 @@ class Invariants:
         asked = resume is not None and resume.at is not None and resume.at >= hand.at
         usual = {last.percent if last else 0, status.confirmed.route.percent if status.confirmed else 0}
         back = status.phase is Phase.ROLLING_BACK
-        if back and status.since is not None and status.since > hand.at:
-            # A route that cannot be written is no reason to write over the one who holds it.
+        if back and self._turned_back.get(release.name, 0) >= hand.number:
+            # A route that cannot be written is no reason to write over the one who was seen to hold it.
             back = status.cause is not None and status.cause.reason is not Reason.ROUTE_NOT_WRITABLE
         assert back or asked or hand.percent in usual, f"I9 a hand's {hand.percent} % was overwritten"
 
@@ -181,7 +235,9 @@ class Invariants:
 
     def edited(self, canary: str, percent: int) -> None:
         """A person changed the weights."""
-        self._hand, self._owner, self._touched = Hand(canary, percent, self._clock.now()), "hand", True
+        self.edits += 1
+        self._hand = Hand(canary, percent, self._clock.now(), self.edits)
+        self._owner, self._touched = "hand", True
         self.always()
 
     def unnamed(self) -> None:
@@ -223,3 +279,7 @@ class Invariants:
 
 def _version(release: str) -> str:
     return release.removeprefix("checkout-")
+
+
+def _is_ready(health: Health | Unavailable | None) -> bool:
+    return isinstance(health, Health) and health.ready > 0

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from rollout.core.checks import CustomCheck
 from rollout.core.counts import Samples
 from rollout.core.events import Notice, Scalar
+from rollout.core.judging.gates import Readings
 from rollout.core.policy import PolicySpec
 from rollout.core.release import Release, Status
 from rollout.core.route import Gone, Mesh, Problem, Route, Target, Unavailable
@@ -42,8 +44,10 @@ class Runner:
     stalled: int = 0
     """Steps for which no gate of it opens."""
     due: dict[Key, datetime | None] = field(default_factory=dict)
-    health: Health | Unavailable | None = None
-    """What it was last told about the pods."""
+    healths: dict[str, Health | Unavailable] = field(default_factory=dict)
+    """What it was told in this cycle about the pods, by Deployment."""
+    edits: int = 0
+    """People's edits that had been made when it last saw the route."""
     disturbed: bool = False
     """Something but metrics, pods and people got in the way of the cycle under way."""
 
@@ -138,7 +142,7 @@ class GatedReleases(FakeReleases):
         await self._ports.call("save")
         await self._unless_changed(release)
         saved = await self._shared.save(release, status)
-        self._sim.invariants.saved(release.status, saved, self._runner.health)
+        self._sim.invariants.saved(release.status, saved, self._runner.healths, self._runner.edits)
         await self._ports.reply("save")
         return saved
 
@@ -173,6 +177,7 @@ class GatedTraffic:
         if self._sim.api_down:
             self._runner.disturbed = True
             return Unavailable("the API server does not answer")
+        self._runner.edits = self._sim.invariants.edits
         seen = await self._sim.mesh.observe(target)
         await self._ports.gate("after observe")
         return seen
@@ -183,7 +188,7 @@ class GatedTraffic:
         before = (mesh.percent(target.canary), mesh.release)
         self._runner.disturbed |= str(mesh.revision) != seen.revision
         await mesh.set_route(target, route, seen)
-        self._sim.invariants.ordered(target, route, before, self._runner.health)
+        self._sim.invariants.ordered(target, route, before, self._runner.healths)
         await self._ports.reply("set_route")
 
     async def drop_destination(self, target: Target, version: str, seen: Mesh) -> None:
@@ -212,12 +217,16 @@ class GatedRest:
         await self._ports.gate("health")
         down = self._sim.api_down or self._sim.workloads.outage
         seen = Unavailable("no answer") if down else await self._sim.workloads.health(namespace, deployment)
-        self._runner.health = seen
+        self._runner.healths[deployment] = seen
         return seen
 
     async def samples(self, subject: Subject, since: datetime, now: datetime) -> Samples | Unavailable:
         await self._ports.gate("samples")
         return await self._sim.prometheus.samples(subject, since, now)
+
+    async def readings(self, subject: Subject, custom: Sequence[CustomCheck], now: datetime) -> Readings | Unavailable:
+        await self._ports.gate("readings")
+        return await self._sim.prometheus.readings(subject, custom, now)
 
     def find(self, namespace: str, service: str) -> PolicySpec | Problem:
         del namespace, service

@@ -13,8 +13,11 @@ from datetime import timedelta
 import pytest
 
 from rollout.core import analysis
+from rollout.core import decide as decide_module
 from rollout.core.decide import decide
 from rollout.core.intents import Announce
+from rollout.core.judging import guard
+from rollout.core.policy import PolicySpec
 from rollout.core.release import Phase, Release
 from rollout.core.route import Mesh, Route, Target
 from rollout.core.turn import Turn
@@ -52,7 +55,7 @@ def found(*, mesh: type[FakeMesh] = FakeMesh, reconciler: type[Reconciler] = Rec
 
 def test_nothing_that_must_never_happen_happens_in_any_world() -> None:
     outcomes: set[Phase] = set()
-    went = 0
+    went = retreats = 0
     for seed in [int(ONLY)] if ONLY else range(SEEDS):
         try:
             simulation = play(seed)
@@ -61,9 +64,11 @@ def test_nothing_that_must_never_happen_happens_in_any_world() -> None:
             raise
         outcomes |= {release.status.phase for release in simulation.known()}
         went += len(simulation.keys) - len(simulation.known())
+        retreats += simulation.invariants.retreats
     # Worlds in which all releases end alike would prove little.
     assert ONLY or SEEDS < 100 or outcomes >= {phase for phase in Phase if phase.terminal}
     assert ONLY or SEEDS < 100 or went > SEEDS // 20
+    assert ONLY or SEEDS < 100 or retreats > SEEDS // 50
 
 
 def test_the_same_seed_is_the_same_world() -> None:
@@ -164,12 +169,37 @@ def test_epochs_alone_keep_an_old_order_from_returning() -> None:
 def test_a_promotion_without_a_verdict_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     strict = analysis._outlook
 
-    def lenient(turn: Turn, again: timedelta) -> analysis.Outlook:
-        outlook = strict(turn, again)
+    def lenient(turn: Turn, policy: PolicySpec, again: timedelta) -> analysis.Outlook:
+        outlook = strict(turn, policy, again)
         return replace(outlook, passed=outlook.failed is None)
 
     monkeypatch.setattr(analysis, "_outlook", lenient)
     assert found()[:2] in {"I4", "I5"}
+
+
+def test_evidence_that_begins_anew_with_every_step_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(analysis, "next_step", lambda evidence: evidence.__class__())
+    assert found().startswith("I12")
+
+
+def test_a_retreat_onto_pods_that_nobody_saw_ready_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every look at the last step is an alarm here, so that some come while stable's pods are away."""
+    monkeypatch.setattr(guard, "ALARM", 1e-9)
+    monkeypatch.setattr(decide_module, "stable_is_ready", lambda turn: turn is not None)
+    assert found() == "I13 retreated onto pods that are not known to be ready"
+
+
+def test_a_conviction_beside_a_stable_without_pods_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decide_module, "stable_is_gone", lambda turn: turn is None)
+    assert found().startswith("I14")
+
+
+def test_a_retreat_without_end_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every look at the last step is an alarm here, and none of them a strike."""
+    monkeypatch.setattr(guard, "MOST_RETREATS", 1000)
+    monkeypatch.setattr(guard, "STRIKES", 1000)
+    monkeypatch.setattr(guard, "ALARM", 1e-9)
+    assert found() == "I13 retreated too often"
 
 
 def _finding(seed: int, mesh: type[FakeMesh]) -> str:

@@ -11,6 +11,7 @@ import random
 from dataclasses import dataclass
 from datetime import timedelta
 
+from rollout.core.judging.gates import MEMORY, Reading
 from rollout.core.release import Release, ReleaseSpec, SkipWish, Wish
 from rollout.ports import Outage
 from rollout.reconciler import AFTER_AN_OUTAGE, Key, Reconciler
@@ -21,11 +22,14 @@ from tests.fakes.mesh import FakeMesh
 from tests.fakes.releases import FakeReleases
 from tests.fakes.workloads import FakeWorkloads
 from tests.simulation.invariants import Invariants
+from tests.simulation.mixes import CUSTOM, InThisThread, drawn_policy
 from tests.simulation.ports import HOT, Runner, outside
 from tests.simulation.prometheus import Prometheus
 
 KEYS: tuple[Key, ...] = (("shop", "checkout-v2"), ("shop", "checkout-v3"))
 MOST_CYCLES = 600
+PAST = timedelta(minutes=2)
+"""How long stable was served before anything began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,10 @@ class Faults:
     """Probability that the VirtualService is deleted."""
     remove: float
     """Probability that a Release is deleted."""
+    incident: float
+    """Probability that requests begin to fail whoever serves them."""
+    gauge: float
+    """Probability that what a custom check asks for, or memory, changes."""
 
     @staticmethod
     def drawn(rng: random.Random) -> "Faults":
@@ -68,10 +76,12 @@ class Faults:
             pods=some(0.003, 0.01),
             delete=some(0.0, 0.001),
             remove=some(0.0, 0.002, 0.01),
+            incident=some(0.0, 0.005, 0.02),
+            gauge=some(0.0, 0.005, 0.02),
         )
 
 
-PEACE = Faults(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+PEACE = Faults(*[0] * 13)
 
 
 class Simulation:
@@ -83,7 +93,7 @@ class Simulation:
         self.rng = random.Random(seed)
         self.faults = Faults.drawn(self.rng)
         self.gate, self.ambush = self.faults.gate, self.faults.ambush
-        self.policy = given.policy()
+        self.policy = drawn_policy(self.rng)
         self.clock = FakeClock(given.NOW)
         self.mesh = mesh()
         if self.rng.random() < 0.4:
@@ -93,9 +103,13 @@ class Simulation:
         self.workloads = FakeWorkloads()
         self.releases = FakeReleases(self.clock)
         self.announcer = FakeAnnouncer()
-        self.prometheus = Prometheus(self.mesh, self.workloads, given.NOW, self.policy.interval)
+        self.prometheus = Prometheus(self.mesh, self.workloads, given.NOW - PAST, self.policy.interval)
         bad = self.rng.choice((0.0, 0.0, 0.001, 0.03, 0.5))
         self.prometheus.error_rates = {"v1": 0.002, "v2": bad, "v3": 0.5 - bad}
+        if self.rng.random() < 0.3:
+            self.prometheus.full_error_rates = {"v2": self.rng.choice((0.1, 0.3, 0.6))}
+        self.prometheus.measured = {CUSTOM: Reading(0.0, 0.0)}
+        self.prometheus.run(given.NOW)
         self.api_down = False
         self.ambushed = False
         self.removed: set[str] = set()
@@ -119,6 +133,7 @@ class Simulation:
 
     async def begin(self) -> None:
         """CI triggers its releases."""
+        asyncio.get_running_loop().set_default_executor(InThisThread(1))
         # Within one second, and the younger one has the name that sorts first: each may believe to be the older.
         for namespace, name in reversed(self.keys):
             spec = ReleaseSpec(service="checkout", version=name.removeprefix("checkout-"))
@@ -175,7 +190,7 @@ class Simulation:
             return False
         key = runner.key = self.rng.choice(ready)
         runner.due[key] = None
-        runner.disturbed = False
+        runner.disturbed, runner.healths = False, {}
         unwanted = frozenset(one.name for one in self.known() if one.spec.abort or one.deleting)
         self.invariants.cycle_began(runner.number, unwanted)
         runner.task = asyncio.get_running_loop().create_task(runner.reconciler.reconcile(key))
@@ -241,9 +256,7 @@ class Simulation:
             self.prometheus.lag = timedelta(seconds=rng.choice((0, 0, 2, 7)))
         if rng.random() < (0.1 if self.announcer.outage else faults.prometheus):
             self.announcer.outage = "" if self.announcer.outage else "nobody listens"
-        if rng.random() < faults.pods:
-            self.workloads.ready["checkout-v2"] = rng.choice((0, 1, 2, 2))
-            self.workloads.outage = rng.choice(("", "", "not allowed"))
+        self._disturb_requests()
         if rng.random() < faults.delete:
             self.mesh.delete()
         if rng.random() < faults.hand / 2:
@@ -255,6 +268,22 @@ class Simulation:
             await self.somebody_wishes(rng.choice(("pause", "unpause", "resume", "resume", "promote", "abort")))
         if rng.random() < faults.remove:
             self.somebody_deletes()
+
+    def _disturb_requests(self) -> None:
+        """What becomes of requests, and of what is measured about those who serve them."""
+        rng, faults = self.rng, self.faults
+        if rng.random() < faults.pods:
+            self.workloads.ready["checkout-v2"] = rng.choice((0, 1, 2, 2))
+            self.workloads.outage = rng.choice(("", "", "not allowed"))
+        if rng.random() < faults.pods:
+            self.workloads.ready["checkout-v1"] = rng.choice((0, 1, 2, 2))
+        if rng.random() < (0.05 if self.prometheus.incident else faults.incident):
+            self.prometheus.incident = 0.0 if self.prometheus.incident else rng.choice((0.1, 0.3, 0.9))
+        if rng.random() < faults.gauge:
+            self.prometheus.measured = {
+                CUSTOM: Reading(rng.choice((None, 0.0, 2.0, 9.0)), 0.0),
+                MEMORY: rng.choice((Reading(None), Reading(0.5, 0.5), Reading(0.95), Reading(0.95, 0.9))),
+            }
 
     async def _revoke(self) -> None:
         match self.rng.choice(("abort", "delete", "pods", "hand")):
@@ -317,6 +346,7 @@ class Simulation:
         """Faults stop. What people did stays done."""
         self.api_down, self.prometheus.outage, self.prometheus.lag = False, "", timedelta(0)
         self.announcer.outage = self.workloads.outage = ""
+        self.prometheus.incident = 0.0
         self.faults, self.gate, self.ambush = PEACE, 0.0, 0.0
         for runner in self.runners:
             runner.stalled = 0

@@ -19,12 +19,35 @@ def exposition(proxy: Proxy) -> str:
         counters.append(f"istio_requests_total{{{_text(labels)}}} {requests}")
         for bound, count in (*zip(map(_le, proxy.bounds), below, strict=True), ("+Inf", requests)):
             buckets.append(f"istio_request_duration_milliseconds_bucket{{{_text({**labels, 'le': bound})}}} {count}")
-    return "\n".join([*counters, *buckets, ""])
+    return "\n".join([*counters, *buckets, ""]) + "".join(_saturation(proxy))
+
+
+def _saturation(proxy: Proxy) -> Iterator[str]:
+    """Connections as Istio's proxies export them, containers as cAdvisor and kube-state-metrics do."""
+    pools, containers = proxy.gauges()
+    for pool in pools:
+        host = f"{pool.service}.{pool.namespace}.svc.cluster.local"
+        for port, share in (("80", 1), ("8080", 0)):
+            cluster = {"cluster_name": f"outbound|{port}|{pool.version.replace('.', '-')}|{host};"}
+            yield series("envoy_cluster_upstream_rq_total", cluster, share * pool.served)
+            yield series("envoy_cluster_upstream_rq_pending_overflow", cluster, share * pool.refused)
+            for breaker in ("cx_open", "rq_open", "rq_pending_open"):
+                is_open = bool(share) and pool.open and breaker == "rq_open"
+                yield series(f"envoy_cluster_circuit_breakers_default_{breaker}", cluster, float(is_open))
+    for one in containers:
+        labels = {"namespace": one.namespace, "pod": f"{one.deployment}-7d9f8b6c5d-x2k4p", "container": one.name}
+        cgroup = {**labels, "id": f"/kubepods/{one.deployment}/{one.name}"}
+        yield series("container_cpu_cfs_periods_total", cgroup, one.periods)
+        yield series("container_cpu_cfs_throttled_periods_total", cgroup, one.throttled)
+        yield series("container_memory_working_set_bytes", cgroup, one.memory)
+        if one.limit is not None:
+            limit = {**labels, "resource": "memory", "unit": "byte"}
+            yield series("kube_pod_container_resource_limits", limit, one.limit)
 
 
 def _labels(proxy: Proxy, line: Line) -> dict[str, str]:
     return {
-        "reporter": "source",
+        "reporter": proxy.reporter,
         "source_workload_namespace": proxy.namespace,
         "destination_service": f"{line.service}.{line.namespace}.svc.cluster.local",
         "destination_workload": line.version,

@@ -77,6 +77,16 @@ def test_canonical_revision_latest_is_a_version_only_where_a_host_was_chosen(
     assert promql.group_of(labels, subject("destination_canonical_revision", canary=canary)) == group
 
 
+def test_canonical_revision_latest_is_a_version_where_its_own_proxy_reports() -> None:
+    labels = {
+        "reporter": "destination",
+        "destination_canonical_revision": "latest",
+        "response_code": "503",
+        "response_flags": "UO",
+    }
+    assert promql.group_of(labels, subject("destination_canonical_revision", stable="latest")) == "stable"
+
+
 def test_a_workload_called_latest_is_an_ordinary_version() -> None:
     labels = {"destination_workload": "latest", "response_code": "503", "response_flags": "UH"}
     assert promql.group_of(labels, subject(canary="latest")) == "canary"

@@ -9,9 +9,11 @@ import requests
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from rollout import assembly
 from rollout.adapters import promql
 from rollout.adapters.prometheus import PrometheusMetrics
 from rollout.core.counts import Samples, Slow, tally
+from rollout.core.judging.gates import BREAKERS, Reading
 from rollout.core.policy import Metrics as MetricsPolicy
 from rollout.core.route import Unavailable
 from rollout.ports import Subject
@@ -201,6 +203,53 @@ async def test_only_the_chosen_reporters_are_counted(metrics: PrometheusMetrics,
     one, other = await asyncio.gather(answered(metrics, ours, since, now), answered(metrics, theirs, since, now))
     assert tally(one, (), since, now).canary.requests == 21
     assert tally(other, (), since, now).canary.requests == 300
+
+
+async def test_matchers_choose_one_cluster_of_several(real: RealPrometheus) -> None:
+    def seen_in(cluster: str, value: int) -> str:
+        labels = {
+            "cluster": cluster,
+            "reporter": "source",
+            "destination_service": "everywhere.shop.svc.cluster.local",
+            "destination_workload": "v2",
+            "response_code": "200",
+        }
+        breaker = {"cluster": cluster, "cluster_name": "outbound|80|v2|everywhere.shop.svc.cluster.local;"}
+        return (
+            series("istio_requests_total", labels, value)
+            + series("istio_request_duration_milliseconds_bucket", {**labels, "le": "+Inf"}, value)
+            + series("envoy_cluster_circuit_breakers_default_rq_open", breaker, float(value > 1))
+        )
+
+    real.exporter.pages["odd"] = seen_in("eu-1", 0) + seen_in("us-1", 0)
+    since = await real.scraped("odd")
+    real.exporter.pages["odd"] = seen_in("eu-1", 1) + seen_in("us-1", 20)
+    now = await real.scraped("odd")
+    who = subject("everywhere", versions=("v2", "v1"))
+    here = ('cluster="eu-1"', 'job="proxies"')
+    for matchers, requests_, is_open in (((), 21, 1.0), (here, 1, 0.0), (('job="elsewhere"',), 0, None)):
+        adapter = PrometheusMetrics(real.url, matchers=matchers)
+        samples = await answered(adapter, who, since, now)
+        readings = await adapter.readings(who, (), now)
+        await adapter.close()
+        counted = tally(samples, (), since, now).canary
+        assert (counted.requests, counted.timed) == (requests_, requests_)
+        assert len(real.query(samples.query)) == len(samples.series)
+        assert not isinstance(readings, Unavailable)
+        assert readings[BREAKERS] == Reading(is_open)
+    real.exporter.pages["odd"] = ""
+
+
+async def test_the_command_line_asks_as_the_controller_does(real: RealPrometheus) -> None:
+    real.proxies["gateway"].serve("by-hand", "v2", 5)
+    since = await real.scraped("gateway")
+    real.proxies["gateway"].serve("by-hand", "v2", 6)
+    now = await real.scraped("gateway")
+    for matchers, requests_ in (((), 6), (('job="elsewhere"',), 0)):
+        async with assembly.metrics(real.url, None, timedelta(seconds=3), "cluster.local", matchers) as asked:
+            samples = await asked.samples(subject("by-hand"), since, now)
+            assert isinstance(samples, Samples)
+            assert tally(samples, (), since, now).canary.requests == requests_
 
 
 async def test_a_person_who_pastes_the_query_sees_the_same(metrics: PrometheusMetrics, real: RealPrometheus) -> None:

@@ -1,0 +1,93 @@
+"""What changed between two looks at a release: retreats, doubts, and the commands that are hinted at."""
+
+import pytest
+
+from rollout.cli.narrative import changes
+from rollout.core.judging.guard import retreat
+from rollout.core.judging.verdicts import Verdict
+from rollout.core.release import Drift, Phase, Release, StepRecord
+from rollout.core.route import Route
+from tests.given import NAME, NOW, release, seconds
+from tests.looked import looked
+
+
+def test_a_retreat_from_the_last_step_is_told_with_the_alarm_and_the_step_is_not_called_passed() -> None:
+    before, retreated, back = retreating()
+    told = list(changes(before, retreated))
+    assert any(line.startswith("step 3 of 3 cut short") for line in told)
+    [line] = [line for line in told if line.startswith("back to 10 % to get a control")]
+    assert "errors vs the past" in line
+    assert not any("passed" in line for line in told)
+    again = list(changes(retreated, back))
+    assert any(line.startswith("step 1 of 3: 10 % to v2") for line in again)
+    assert not any("to get a control" in line for line in again)
+
+
+def test_a_retreat_is_told_even_when_the_next_step_has_begun_meanwhile() -> None:
+    before, _, back = retreating()
+    told = list(changes(before, back))
+    order = [next(i for i, line in enumerate(told) if part in line) for part in ("cut short", "a control", "step 1 of")]
+    assert order == sorted(order)
+
+
+def test_whoever_looks_late_is_told_of_a_retreat_once() -> None:
+    _, _, back = retreating()
+    told = list(changes(None, back))
+    assert sum("to get a control" in line for line in told) == 1
+    assert sum("passed" in line for line in told) == 2
+
+
+def retreating() -> tuple[Release, Release, Release]:
+    """An alarm at 100 %, the decision to go back, and the first step once more."""
+    alarmed = looked([9] * 6, weight=100)
+    passed = [StepRecord(weight=weight, since=NOW, until=NOW + seconds(9), canary_requests=700) for weight in (10, 30)]
+    last = alarmed.status.steps[-1]
+    before = with_status(alarmed, steps=(*passed, last))
+    assert alarmed.status.policy is not None
+    assert alarmed.status.learned is not None
+    evidence = retreat(alarmed.status.evidence, "errors vs the past", alarmed.status.policy, alarmed.status.learned)
+    left = (*passed, last.model_copy(update={"until": NOW + seconds(30)}))
+    retreated = with_status(
+        before, phase=Phase.SHIFTING, reason="Shifting", evidence=evidence, steps=left, step=0,
+        order=Route(percent=10, epoch=5),
+    )  # fmt: skip
+    steps = (*left, StepRecord(weight=10, since=NOW + seconds(31)))
+    return before, retreated, with_status(retreated, phase=Phase.ANALYSING, reason="Holding", verdicts=(), steps=steps)
+
+
+def with_status(given: Release, **fields: object) -> Release:
+    return given.model_copy(update={"status": given.status.model_copy(update=fields)})
+
+
+@pytest.mark.parametrize("reason", ["suspect", "stable-too", "gate", "no-bucket"])
+def test_a_check_that_becomes_doubtful_and_fine_again_is_told(reason: str) -> None:
+    doubtful = Verdict(check="errors", outcome="unknown", reason=reason, message="errors: something is odd")
+    fine = Verdict(check="errors", outcome="pass", message="errors: 1 of 90 requests failed")
+    early = Verdict(check="errors", outcome="unknown", reason="low-data", message="errors: waiting for 50 requests")
+    began, odd, well = (release(verdicts=(one,)) for one in (early, doubtful, fine))
+    assert any(doubtful.message in line for line in changes(began, odd))
+    assert any(fine.message in line for line in changes(odd, well))
+    assert not any(early.message in line for line in changes(odd, began) if "again" not in line)
+
+
+@pytest.mark.parametrize("reason", ["low-data", "warming-up", "unproven", "no-data"])
+def test_what_is_only_early_is_not_told(reason: str) -> None:
+    early = Verdict(check="errors", outcome="unknown", reason=reason, message="errors: it is early")
+    assert list(changes(release(), release(verdicts=(early,)))) == []
+
+
+def test_what_is_not_measured_is_no_check_that_passes() -> None:
+    fine = Verdict(check="errors", outcome="pass")
+    missing = Verdict(check="saturation memory", outcome="unmeasured")
+    assert list(changes(release(), release(verdicts=(fine, missing)))) == ["every check passes (1)"]
+    assert list(changes(release(), release(verdicts=(missing,)))) == []
+
+
+@pytest.mark.parametrize(("home", "named"), [("shop", False), ("pay", True), (None, False)])
+def test_a_command_that_is_hinted_at_names_a_namespace_that_is_not_the_readers(
+    home: str | None, *, named: bool
+) -> None:
+    drifted = release(drift=Drift(percent=70, at=NOW))
+    told = " ".join(changes(release(), drifted, home))
+    assert f"rollout resume {NAME}" in told
+    assert (f"{NAME} -n shop`" in told) == named
