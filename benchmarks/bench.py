@@ -8,11 +8,14 @@ from datetime import UTC, datetime, timedelta
 
 from rollout.adapters.virtual_service import reading
 from rollout.core.counts import Counts, Samples, Series, Slow, Tally, tally
-from rollout.core.judge import Evidence, Interval, look
+from rollout.core.judging.clumps import Habit, Learned
+from rollout.core.judging.evidence import Evidence, Interval
+from rollout.core.judging.judge import look, opinion
 from rollout.core.policy import PolicySpec
 from rollout.core.release import Status
 from rollout.core.route import Target
 
+BOUNDS = (50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10000.0)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -29,22 +32,25 @@ def measure(work: Callable[[], object], rounds: int = 7, calls: int = 300) -> tu
 
 
 def counts(requests: int, errors: int, slow: int) -> Counts:
-    """One version's interval at three latency bounds."""
-    bounds = (100.0, 500.0, 2500.0)
+    """One version's interval at the eight latency bounds above a median of 40 ms."""
     return Counts(
         requests=requests,
         errors=errors,
         timed=requests,
-        slow=tuple(Slow(bound=bound, requests=slow, timed=requests) for bound in bounds),
+        slow=tuple(Slow(bound=bound, requests=slow, timed=requests) for bound in BOUNDS),
     )
 
 
 def judging() -> Callable[[], object]:
-    """One look of the judge."""
+    """One look of the judge, and what follows from it."""
     policy = PolicySpec()
-    interval = Interval(tally=Tally(stable=counts(1350, 2, 90), canary=counts(150, 1, 11)), weight=10)
-    evidence, _ = look(Evidence(), interval, policy)
-    return lambda: look(evidence, interval, policy)
+    habits = tuple(Habit(rate=0.07) for _ in BOUNDS)
+    learned = Learned(blocks=240, pods=3, errors=Habit(rate=0.001), bounds=BOUNDS, latency=habits, slow_at=BOUNDS)
+    interval = Interval(tally=Tally(stable=counts(1350, 2, 90), canary=counts(150, 1, 11)), weight=10, seconds=15)
+    evidence = Evidence()
+    for _ in range(20):
+        evidence = look(evidence, interval, policy, learned)
+    return lambda: opinion(look(evidence, interval, policy, learned), policy, learned, 10)
 
 
 def counting(pods: int) -> Callable[[], object]:
@@ -78,7 +84,7 @@ def reading_a_route() -> Callable[[], object]:
 def main() -> None:
     """Print the table."""
     rows = {
-        "judge: one look, 3 bounds": judging(),
+        "judge: one look, 8 bounds": judging(),
         "count: 20 scrapes, 3 pods": counting(3),
         "count: 20 scrapes, 30 pods": counting(30),
         "route: read 20 http routes": reading_a_route(),

@@ -1,0 +1,1 @@
+"""The judge's benchmark: made-up traffic, the same for every judge; `make bench-judge`."""
