@@ -11,10 +11,11 @@ from rollout.cli.choices import Output
 from rollout.cli.terminal import columns
 from rollout.core.judging.clumps import Learned
 from rollout.core.judging.evidence import failed
+from rollout.core.judging.verdicts import odds
 from rollout.core.quantities import format_duration, format_share
 from rollout.core.replay.rehearsal import Fault, History, Outcome
 from rollout.core.replay.replaying import Review, Stay, Turn
-from rollout.core.replay.suggestions import Suggestion
+from rollout.core.replay.suggestions import FEWEST, Suggestion
 
 OPTIMISTIC = (
     "stable's pods cannot be told apart in this history: its requests were split one by one, which also splits bursts "
@@ -63,15 +64,17 @@ def rehearsed(known: Known, found: Account) -> list[str]:
         f"(95 % interval {_percent(low)} to {_percent(high)})" + _reasons(healthy.rolled_back),
     ]
     if found.apart < min(_TOO_FEW, healthy.runs):
+        fit = "1 release fits" if found.apart == 1 else f"{found.apart} releases fit"
         lines.append(
-            f"only {found.apart} releases fit into this history one after the other: the others overlap, and the "
-            "interval is wider in truth"
+            f"only {fit} into this history one after the other: the others overlap, and the interval is wider in truth"
         )
     if healthy.held:
         lines.append(f"held to the end: {sum(healthy.held.values())}{_reasons(healthy.held)}")
     if healthy.to_promote is not None:
         lines.append(f"promoted after {_span(healthy.to_promote)} in the median")
-    return [*lines, "", *_advice(found.advice, healthy.runs)]
+    lines.append(known.not_tried("replayed"))
+    lines += [f"warning: {line}" for line in known.warnings(errors / requests)]
+    return [*lines, "", *_advice(found.advice, healthy)]
 
 
 def rehearsal_document(known: Known, found: Account) -> dict[str, Any]:
@@ -84,6 +87,8 @@ def rehearsal_document(known: Known, found: Account) -> dict[str, Any]:
         "requests": requests,
         "errors": errors,
         "podsToldApart": found.history.by_pod,
+        "notReplayed": list(known.left_out),
+        "warnings": known.warnings(errors / requests),
         "releasesSideBySide": found.apart,
         "healthy": _outcome(found.healthy),
         "injected": [{"fault": str(fault), **_outcome(one)} for fault, one in found.faulty.items()],
@@ -117,7 +122,7 @@ def past(known: Known, found: Sequence[Judged]) -> list[str]:
         if not one.learned.blocks:
             lines.append("nothing could be learned from stable before it: first guesses were used")
         lines.append(_conclusion(review))
-    return lines
+    return [*lines, "", known.not_tried("replayed")]
 
 
 def past_document(known: Known, found: Sequence[Judged]) -> dict[str, Any]:
@@ -125,6 +130,7 @@ def past_document(known: Known, found: Sequence[Judged]) -> dict[str, Any]:
     return {
         **_subject(known),
         "canary": known.canary,
+        "notReplayed": list(known.left_out),
         "releases": [
             {
                 "from": _instant(one.review.since),
@@ -168,9 +174,14 @@ def _conclusion(review: Review) -> str:
     return "would have passed" if review.finished else "would not have rolled back"
 
 
-def _advice(advice: Suggestion, runs: int) -> list[str]:
+def _advice(advice: Suggestion, healthy: Outcome) -> list[str]:
+    runs, held = healthy.runs, sum(healthy.held.values())
     pasted = views.encoded({"spec": advice.spec}, Output.YAML).splitlines() if advice.spec else []
     match advice.direction:
+        case "too few":
+            return [f"none of {runs} is rolled back; whether smaller tolerances would do takes --runs {FEWEST} or more"]
+        case "keep" if held:
+            return [f"none of {runs} is rolled back, but {held} held to the end: no other tolerances are suggested"]
         case "keep":
             return [f"the tolerances suit this history: none of {runs} is rolled back, and smaller ones hold some"]
         case "tighten":
@@ -262,7 +273,7 @@ def _bad(bad: int, n: int) -> str:
 
 
 def _odds(evidence: float) -> str:
-    return f"1 in {evidence:,.0f} by chance" if evidence >= 2 else "none"
+    return f"1 in {odds(evidence)} by chance" if evidence > 1 else "none"
 
 
 def _percent(share: float) -> str:

@@ -16,8 +16,9 @@ import typer
 
 from rollout.cli.exits import ExitCode, Stop
 from rollout.cli.session import Access, Session
+from rollout.core.judging import gates
 from rollout.core.policy import PolicySpec
-from rollout.core.quantities import format_instant, parse_duration
+from rollout.core.quantities import format_duration, format_instant, format_share, parse_duration
 from rollout.core.release import Phase, Release
 from rollout.core.route import Unavailable
 from rollout.ports import Metrics, Subject
@@ -87,6 +88,33 @@ class Known:
         return (
             f"{self.service} in {self.namespace}, stable {self.stable} ({self.stable_from}); policy: {self.policy_from}"
         )
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What of the policy's checks is read of pods and in PromQL of its own, and is neither replayed nor planned."""
+        return (*(gates.custom_name(check) for check in self.policy.checks.custom), "saturation")
+
+    def not_tried(self, verb: str) -> str:
+        """The same in a line: `not replayed: custom queue, depth; saturation`."""
+        names = ", ".join(check.name for check in self.policy.checks.custom)
+        return f"not {verb}: " + (f"custom {names}; " if names else "") + "saturation"
+
+    def warnings(self, base: float) -> list[str]:
+        """What is at odds in the policy where stable fails so often."""
+        said, checks, first = [], self.policy.checks, self.policy.steps[0]
+        timed = checks.latency.compare != () or checks.latency.objectives
+        if timed and self.policy.judge.warm_up >= first.hold:
+            warm, hold = format_duration(self.policy.judge.warm_up), format_duration(first.hold)
+            said.append(
+                f"judge.warmUp ({warm}) is not shorter than the first hold ({hold}): latency is not judged in step 1, "
+                "and it is not left before the canary is warm"
+            )
+        if checks.errors.max < base:
+            said.append(
+                f"errors.max ({format_share(checks.errors.max)}) is below stable's own rate "
+                f"({format_share(float(f'{base:.2g}'))}): while stable breaks it too, nothing advances"
+            )
+        return said
 
     def subject(self, bounds: tuple[float, ...]) -> Subject:
         """In the words of the metrics. Where there is no canary, nothing is counted as one."""
@@ -173,10 +201,10 @@ def _releases(session: Session, asked: Asked, namespace: str | None) -> tuple[li
     try:
         return session.run(fetch)
     except Stop as stop:
-        lacking = "--stable" if asked.policy else "--policy and --stable"
+        lacking = "--stable is" if asked.policy else "--policy and --stable are"
         if stop.code not in {ExitCode.UNREACHABLE, ExitCode.NOT_ALLOWED}:
             raise
-        raise Stop(stop.code, f"{stop}\nno cluster is needed if {lacking} are given") from stop
+        raise Stop(stop.code, f"{stop}\nno cluster is needed if {lacking} given") from stop
 
 
 def instant(text: str, now: datetime, option: str) -> datetime:

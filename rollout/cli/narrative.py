@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
+from rollout.cli.weighing import suspicion
+from rollout.core.judging.evidence import NO_CONTROL
 from rollout.core.judging.verdicts import Verdict
 from rollout.core.policy import PolicySpec
 from rollout.core.quantities import format_duration
@@ -61,10 +63,11 @@ def _steps(was: Status, status: Status, version: str) -> Iterator[str]:
             continue
         retreated = retreats > 0 and _left_for_less(status, index)
         cut_short = retreated or (status.cause is not None and index == len(status.steps) - 1)
-        yield f"{named} {'cut short' if cut_short else 'passed'}: {requests_of(record)}"
+        passed = "passed, unproven" if is_unproven(record) else "passed"
+        yield f"{named} {'cut short' if cut_short else passed}: {requests_of(record)}"
         if retreated:
             retreats -= 1
-            yield _retreat(was, status)
+            yield _retreat(status)
 
 
 def _left_for_less(status: Status, index: int) -> bool:
@@ -74,12 +77,11 @@ def _left_for_less(status: Status, index: int) -> bool:
     return status.cause is None and status.order is not None and status.order.percent < status.steps[index].weight
 
 
-def _retreat(was: Status, status: Status) -> str:
-    """The last step's alarm, in the words of its check where they are still there."""
+def _retreat(status: Status) -> str:
+    """The last step's alarm; its check is remembered only while stable is watched for the same trouble."""
     check = status.evidence.alarm
-    said = next((one.message for one in (*status.verdicts, *was.verdicts) if one.check == check and one.message), check)
     weight = status.policy.steps[0].weight if status.policy is not None else status.weight
-    return f"back to {weight} % to get a control" + (f": {said}" if said else "")
+    return f"back to {weight} % to get a control" + (f": {check} alarmed at full weight" if check else "")
 
 
 def _verdicts(was: Status, status: Status) -> Iterator[str]:
@@ -93,7 +95,8 @@ def _verdicts(was: Status, status: Status) -> Iterator[str]:
             elif _mood(earlier.get(verdict.check)) == "doubtful":
                 yield f"check fine again: {verdict.message}"
     if _all_pass(status) and not _all_pass(was):
-        yield f"every check passes ({sum(verdict.outcome == 'pass' for verdict in status.verdicts)})"
+        checks = sum(verdict.outcome == "pass" for verdict in status.verdicts)
+        yield f"nothing is suspected ({checks} {'check' if checks == 1 else 'checks'})"
 
 
 def _mood(verdict: Verdict | None) -> str:
@@ -133,7 +136,7 @@ def sentence(release: Release) -> str:
     match status.phase:
         case Phase.PROMOTED:
             after = f", after {format_duration(took)}" if took is not None else ""
-            return f"promoted: {version} holds all traffic of {service}{after}"
+            return f"promoted: {version} holds all traffic of {service}{after}{_without_proof(status)}"
         case Phase.ROLLED_BACK:
             return f"rolled back: {cause}{back}"
         case Phase.ABORTED:
@@ -150,12 +153,20 @@ def waits_for(release: Release, now: datetime) -> str:
     status = release.status
     if status.reason != Reason.HOLDING or status.policy is None or status.step is None or status.confirmed is None:
         return standing(status)
+    if suspected := suspicion(status):
+        return f"suspected: {suspected}"
     left = status.confirmed.at + status.policy.steps[status.step].hold - now
     if left > timedelta(0):
         sooner = ", or proof" if status.policy.judge.early else ""
         weight = status.policy.steps[status.step].weight
         return f"the end of the hold at {weight} %, in {format_duration(_whole(left))}{sooner}"
     return "the next scrape"
+
+
+def outlook(release: Release, now: datetime) -> str:
+    """The same as the rest of a sentence that begins with the release's name."""
+    said = waits_for(release, now)
+    return said if said.startswith("suspected: ") else f"waits for {said}"
 
 
 def duration_of(release: Release) -> timedelta | None:
@@ -169,6 +180,18 @@ def duration_of(release: Release) -> timedelta | None:
 def requests_of(record: StepRecord) -> str:
     """What the canary served in a step."""
     return f"{record.canary_requests:,} requests, {record.canary_errors:,} failed"
+
+
+def is_unproven(record: StepRecord) -> bool:
+    """Whether it was left without proof that could have been had: without a control there is none."""
+    return record.proven is False and record.weight <= NO_CONTROL
+
+
+def _without_proof(status: Status) -> str:
+    """How many steps were unproven; a weight that was come back to counts as it was left last."""
+    newest = {record.weight: record for record in status.steps}
+    unproven = sum(is_unproven(record) for record in newest.values())
+    return f"; {unproven} of {len(newest)} steps unproven" if unproven else ""
 
 
 def step_of(status: Status, weight: int) -> str:

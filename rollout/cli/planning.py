@@ -89,6 +89,7 @@ def document(known: Known, learned: Learned, found: Plan) -> dict[str, Any]:
             }
             for step in found.steps
         ],
+        "notPlanned": list(known.left_out),
         "warnings": warnings(known, found),
     }
 
@@ -114,6 +115,7 @@ def _told(known: Known, learned: Learned, found: Plan) -> list[str]:
         *columns(head, rows),
         "",
         f"median time in {found.runs} simulated runs, and the share of them within the hold; - is never",
+        known.not_tried("planned"),
         *(f"warning: {line}" for line in warnings(known, found)),
     ]
 
@@ -121,13 +123,17 @@ def _told(known: Known, learned: Learned, found: Plan) -> list[str]:
 def _within(chance: Chance) -> str:
     if not chance.share:
         return "-"
-    share = f"{chance.share * 100:.0f}%"
+    share = _percent(chance)
     return f"in {share} of runs" if chance.seconds is None else f"{duration_of(chance.seconds)} ({share})"
+
+
+def _percent(chance: Chance) -> str:
+    return f"{chance.share * 100:.0f}%"
 
 
 def warnings(known: Known, found: Plan) -> list[str]:
     """What is wrong with the steps, and what would help."""
-    said = []
+    said = known.warnings(found.base)
     for number, step in enumerate(found.steps, start=1):
         name = f"step {number} ({step.weight}% for {duration_of(step.hold)})"
         if step.low_data:
@@ -140,6 +146,11 @@ def warnings(known: Known, found: Plan) -> list[str]:
             said.append(
                 f"{name} is too short to mean anything: in most runs it neither proves a good canary nor catches one "
                 f"with {_short(step.catches[-1].rate)} errors; {_instead(step)}"
+            )
+        if known.policy.judge.unproven == "hold" and step.proof is not None and step.proof.seconds is None:
+            said.append(
+                f"{name} proves a good canary within its hold in {_percent(step.proof)} of the runs, and "
+                "judge.unproven: hold keeps it until then; a longer hold, or `unproven: advance`"
             )
     return said
 

@@ -29,6 +29,8 @@ from rollout.core.replay.rehearsal import Fault, History, TooShort
 from rollout.core.route import Unavailable
 from rollout.ports import Metrics, Subject
 
+RUNS, _MOST_RUNS = 200, 10_000
+"""Pseudo-releases, unless named, and at most."""
 _LATENCY = re.compile(r"\+([0-9]{1,4}(?:\.[0-9]{1,2})?)%")
 _MOSTLY = 0.5
 """Share of the blocks with traffic in which two pods must be seen for them to be told apart."""
@@ -63,6 +65,13 @@ def fault(text: str) -> Fault:
     if kind == "latency" and (match := _LATENCY.fullmatch(size)) and float(match[1]) > 0:
         return Fault(latency=float(match[1]) / 100)
     raise typer.BadParameter(f"expected errors=2% or latency=+25%, not {text!r}", param_hint="--inject")
+
+
+def so_many(runs: int) -> int:
+    """A number of pseudo-releases that can be made; a usage error otherwise."""
+    if not 1 <= runs <= _MOST_RUNS:
+        raise typer.BadParameter(f"expected 1 to {_MOST_RUNS:,} pseudo-releases, not {runs:,}", param_hint="--runs")
+    return runs
 
 
 def both(text: str) -> tuple[str, str]:
@@ -148,8 +157,9 @@ def _rehearsed(session: Session, wanted: Wanted, known: Known) -> Account:
         except TooShort as error:
             raise Stop(
                 ExitCode.USAGE,
-                f"a release of this policy takes {format_duration(error.needed)}, there is less between --from and "
-                "--to\ngive more of the history with --from, or a --policy with shorter holds",
+                f"the holds of this policy take {format_duration(error.needed)}, there is less of {known.stable}'s "
+                "traffic between --from and --to\n"
+                "give more of the history with --from, or a --policy with shorter holds",
             ) from error
         healthy = rehearsal.rehearse(prepared, policy, progress=bar(f"{wanted.runs} pseudo-releases"))
         faulty = {

@@ -242,8 +242,8 @@ def replay(
         typer.Option("--inject", metavar="FAULT", help="errors=2% or latency=+25%; each is tried on its own."),
     ] = None,
     runs: Annotated[
-        int, typer.Option("--runs", metavar="N", min=1, max=10_000, help="How many pseudo-releases.")
-    ] = 200,
+        int | None, typer.Option("--runs", metavar="N", help="How many pseudo-releases, 200 unless named.")
+    ] = None,
     prometheus: Prometheus = "",
     prometheus_token_file: TokenFile = None,
     prometheus_matcher: Matchers = None,
@@ -254,6 +254,11 @@ def replay(
     """Run the judge over history: how often this policy errs, how fast it catches faults, what would suit."""
     from rollout.cli import asking, replaying
 
+    if versions is not None:
+        for option, value in (("--inject", inject), ("--runs", runs), ("--stable", stable)):
+            if value:
+                said = "it is for pseudo-releases; --versions names both versions of one release that happened"
+                raise typer.BadParameter(said, param_hint=option)
     now = session.surroundings.assembly().now()
     wanted = replaying.Wanted(
         asked=asking.Asked(service, policy, stable, None if versions is None else replaying.both(versions)),
@@ -261,7 +266,7 @@ def replay(
         since=asking.instant(since, now, "--from"),
         until=asking.instant(until, now, "--to"),
         faults=tuple(replaying.fault(text) for text in inject or ()),
-        runs=runs,
+        runs=replaying.RUNS if runs is None else replaying.so_many(runs),
         seed=seed,
         output=output,
     )

@@ -10,8 +10,9 @@ from rollout.cli.choices import Output
 from rollout.cli.exits import outcome_of
 from rollout.cli.narrative import duration_of, requests_of, sentence, waits_for
 from rollout.cli.terminal import bar, columns, evidence_bar
-from rollout.cli.why import chance, odds, sort_of, threshold, unmeasured, weighed
-from rollout.core.judging.verdicts import Verdict
+from rollout.cli.weighing import chance, threshold, weighed
+from rollout.cli.why import sort_of, unmeasured
+from rollout.core.judging.verdicts import Verdict, odds
 from rollout.core.quantities import format_duration, format_instant
 from rollout.core.release import Release, Status, StepRecord
 
@@ -78,7 +79,7 @@ def portrait(release: Release, now: datetime) -> list[str]:
         ("phase", status.phase.value + (f" ({status.reason})" if status.reason else "")),
         ("traffic", f"{bar(status.weight)} {status.weight} % to {spec.version}"),
         *_weighing(status),
-        ("outcome", sentence(release)) if status.phase.terminal else ("waits for", waits_for(release, now)),
+        _stands(release, now),
     ]
     lines = columns(["", ""], facts)[1:]
     if status.steps:
@@ -87,6 +88,13 @@ def portrait(release: Release, now: datetime) -> list[str]:
     if status.verdicts:
         lines += ["", *_checks(status)]
     return lines
+
+
+def _stands(release: Release, now: datetime) -> tuple[str, str]:
+    if release.status.phase.terminal:
+        return "outcome", sentence(release)
+    said, suspected = waits_for(release, now), "suspected: "
+    return ("suspected", said.removeprefix(suspected)) if said.startswith(suspected) else ("waits for", said)
 
 
 def _weighing(status: Status) -> list[tuple[str, str]]:

@@ -17,7 +17,8 @@ from rollout.cli.narrative import changes, sentence, waits_for
 from rollout.cli.session import Access
 from rollout.cli.terminal import bar, emit, evidence_bar, printable, remark, say
 from rollout.cli.views import age_of, document, encoded, step_of
-from rollout.cli.why import odds, threshold, weighed
+from rollout.cli.weighing import threshold, weighed
+from rollout.core.judging.verdicts import odds
 from rollout.core.release import Release, Status
 from rollout.ports import Outage, Refused
 

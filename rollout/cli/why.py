@@ -5,17 +5,15 @@ How evidence is put into words and numbers for people is said here once; the tab
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from math import floor
 from typing import Any, Literal
 
-from rollout.cli.narrative import sentence, waits_for
+from rollout.cli.narrative import outlook, sentence, waits_for
 from rollout.cli.terminal import columns, evidence_bar
+from rollout.cli.weighing import chance, threshold, weighed
 from rollout.core.checks import Tolerance
-from rollout.core.judging import guard, judge
-from rollout.core.judging.clumps import Learned
+from rollout.core.judging import gates, guard
 from rollout.core.judging.evidence import AT_FULL_WEIGHT, FAIL_FAST
-from rollout.core.judging.judge import Opinion
-from rollout.core.judging.verdicts import Verdict
+from rollout.core.judging.verdicts import Verdict, odds, shortened
 from rollout.core.policy import PolicySpec
 from rollout.core.quantities import format_duration, format_instant, format_share
 from rollout.core.release import Release, Status
@@ -26,8 +24,6 @@ _OUTCOMES = ("unmeasured", "pass", "unknown", "fail")
 """From the least telling to the most."""
 _DOUBT = ("no-bucket", "no-data", "warming-up", "low-data", "unproven", "stable-too", "gate", "suspect")
 """Reasons of an unknown verdict, likewise."""
-_COUNTABLE = 1_000_000
-"""Evidence beyond this is beyond imagination."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +35,7 @@ class Finding:
     since: datetime
     until: datetime
     query: str
+    """PromQL; "" where no single query is behind it."""
     per_second: float
     """Requests of the canary in this step."""
 
@@ -51,13 +48,6 @@ class Finding:
         return timedelta(seconds=min(round(needs / self.per_second), 8_640_000))
 
 
-def weighed(status: Status) -> Opinion | None:
-    """What follows from the evidence that is saved; None before the first look."""
-    if status.policy is None or status.order is None or not status.evidence.bets:
-        return None
-    return judge.opinion(status.evidence, status.policy, status.learned or Learned(), status.order.percent)
-
-
 def sort_of(check: str) -> Sort:
     """What a check of this name holds the canary against."""
     if check.startswith(("custom ", "saturation ")):
@@ -68,26 +58,6 @@ def sort_of(check: str) -> Sort:
     if check.endswith(" vs the past"):
         return "past"
     return "stable" if check.endswith(" vs stable") else "limit"
-
-
-def odds(evidence: float) -> str:
-    """Evidence as a number that a person can say, never more than it is: 3.4, 120, over 1,000,000."""
-    if evidence > _COUNTABLE:
-        return f"over {_COUNTABLE:,}"
-    return f"{floor(evidence * 10) / 10:g}" if evidence < 10 else f"{floor(evidence):,}"
-
-
-def threshold(convicts: float) -> str:
-    """Evidence that convicts, as a number."""
-    return f"{convicts:,.1f}".removesuffix(".0")
-
-
-def chance(found: Opinion) -> str:
-    """The evidence as a betting sentence; see `core/judging/judge.py` for why it is one."""
-    needed = f"rolls back at 1 in {threshold(found.convicts)}"
-    if found.evidence <= 1:
-        return f"none beyond chance; {needed}"
-    return f"1 in {odds(found.evidence)} by chance; {needed}"
 
 
 def unmeasured(status: Status) -> str:
@@ -114,7 +84,7 @@ def finding_of(release: Release, now: datetime) -> Finding | None:
         weight=step.weight,
         since=min(until, since),
         until=max(until, step.since),
-        query=status.query,
+        query=_query(status, verdict),
         per_second=step.canary_requests / lasted if lasted > 0 else 0.0,
     )
 
@@ -122,7 +92,7 @@ def finding_of(release: Release, now: datetime) -> Finding | None:
 def explanation(release: Release, now: datetime) -> list[str]:
     """Why the release is where it is, for people."""
     status = release.status
-    head = sentence(release) if status.phase.terminal else f"waits for {waits_for(release, now)}"
+    head = sentence(release) if status.phase.terminal else outlook(release, now)
     lines = [f"{release.name}: {head}"]
     found = finding_of(release, now)
     if found is None:
@@ -146,7 +116,7 @@ def explanation_object(release: Release, now: datetime) -> dict[str, Any]:
     if status.cause is not None:
         answer["cause"] = status.cause.wire()
     if opinion is not None:
-        answer["evidence"] = float(f"{opinion.evidence:.4g}")
+        answer["evidence"] = shortened(opinion.evidence)
         answer["convicts"] = opinion.convicts
         answer["opinion"] = {"kind": opinion.kind, "check": opinion.check}
         answer["retreats"], answer["strikes"] = status.evidence.retreats, status.evidence.strikes
@@ -212,7 +182,16 @@ def _facts(status: Status, found: Finding) -> list[tuple[str, str]]:
     facts.append(
         ("window", f"{format_instant(found.since)} to {format_instant(found.until)} ({format_duration(span)})")
     )
-    return [*facts, ("weight", f"{found.weight} %"), ("query", found.query)]
+    facts.append(("weight", f"{found.weight} %"))
+    return [*facts, ("query", found.query)] if found.query else facts
+
+
+def _query(status: Status, verdict: Verdict) -> str:
+    """A custom check's own PromQL as the policy has it; saturation is read in several queries, none is its own."""
+    if sort_of(verdict.check) != "gate":
+        return status.query
+    custom = status.policy.checks.custom if status.policy is not None else ()
+    return next((check.query for check in custom if gates.custom_name(check) == verdict.check), "")
 
 
 def _counts(status: Status, verdict: Verdict) -> list[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """The look after every scrape: from raw samples to an interval, to verdicts, to an outlook."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -8,10 +9,10 @@ from math import ceil
 from rollout.core.counts import Instance, Samples, Tally, since_then, tally
 from rollout.core.judging import gates, judge
 from rollout.core.judging.clumps import Learned
-from rollout.core.judging.evidence import Interval, judged_bounds, next_step
+from rollout.core.judging.evidence import Interval, blame, judged_bounds, next_step
 from rollout.core.judging.verdicts import Verdict, fails, verdicts
 from rollout.core.policy import PolicySpec
-from rollout.core.release import Window
+from rollout.core.release import Status, Window
 from rollout.core.route import Unavailable
 from rollout.core.turn import Turn
 
@@ -69,6 +70,13 @@ def blindness(turn: Turn, policy: PolicySpec) -> str | None:
     if turn.now - samples.newest > STALE_INTERVALS * policy.interval:
         return f"the newest sample is {turn.span(turn.now - samples.newest)} old"
     return None
+
+
+def bad_queries(turn: Turn) -> str | None:
+    """Why a custom check cannot be asked at all: better known before a weight moves than at its first look."""
+    readings = turn.seen.readings
+    troubles = readings.items() if isinstance(readings, Mapping) else ()
+    return next((f"{name}: {reading.trouble}" for name, reading in troubles if reading.trouble), None)
 
 
 def coarseness(turn: Turn, policy: PolicySpec) -> str | None:
@@ -135,7 +143,7 @@ def _judge(turn: Turn, policy: PolicySpec, samples: Samples, window: Window, *, 
     status, newest = turn.status, samples.newest
     assert newest is not None and status.order is not None
     learned, failing = learned_by(turn), policy.checks.errors.failing()
-    bounds, weight = judged_bounds(policy, learned), status.order.percent
+    bounds, weight = judged_bounds(policy, learned), _weight(status)
     total = tally(samples, bounds, window.anchor, turn.now, failing)
     grown = since_then(total, window.counted)
     before = window.judged_at or window.anchor
@@ -143,6 +151,7 @@ def _judge(turn: Turn, policy: PolicySpec, samples: Samples, window: Window, *, 
     settling = straddles or drifted or before < window.anchor + policy.settle
     seconds = (newest - before).total_seconds()
     grown = _without_the_usual_losses(grown, status.lost_per_second, seconds)
+    grown = blame(status.evidence, grown, weight)
     interval = Interval(tally=grown, weight=weight, seconds=seconds, settling=settling, straddles=straddles)
     evidence = judge.look(status.evidence, interval, policy, learned)
     turn.opinion = judge.opinion(evidence, policy, learned, weight)
@@ -166,6 +175,11 @@ def _judge(turn: Turn, policy: PolicySpec, samples: Samples, window: Window, *, 
             ),
         )
     )
+
+
+def _weight(status: Status) -> int:
+    """The canary's share as it is on the route, a person's edit included; its requests follow no other."""
+    return max(1, status.weight)
 
 
 def _step_began(turn: Turn) -> datetime:
@@ -203,7 +217,7 @@ def _without_the_usual_losses(grown: Tally, per_second: float, seconds: float) -
 def _outlook(turn: Turn, policy: PolicySpec, again: timedelta) -> Outlook:
     status = turn.status
     assert status.order is not None
-    weight, learned = status.order.percent, learned_by(turn)
+    weight, learned = _weight(status), learned_by(turn)
     found = turn.opinion or judge.opinion(status.evidence, policy, learned, weight)
     open_checks = [verdict for verdict in status.verdicts if verdict.outcome == "unknown"]
     failed = fails(status.verdicts)

@@ -62,6 +62,15 @@ class FailFast(Model):
     max: Share = Field(default=0.9, description="Share of failed requests that is taken for an outage.")
     requests: int = Field(default=50, ge=1, le=1_000_000, description="Requests of the canary that it is counted over.")
 
+    @field_validator("max")
+    @classmethod
+    def _is_an_outage(cls, share: float) -> float:
+        if share < 0.05:
+            raise ValueError(
+                "expected at least 5%; `enabled: false` switches it off, and smaller shares are the judge's"
+            )
+        return share
+
 
 class Errors(Model):
     """Responses that count as failed, and requests that never reached a pod (UH, NC, NR, UF)."""
@@ -204,6 +213,8 @@ class CustomCheck(Model):
     def _says_what_is_good(self) -> Self:
         if self.max is None and self.min is None and self.over_stable is None:
             raise ValueError("expected max, min or overStable: otherwise every value is good")
+        if self.max is not None and self.min is not None and self.min > self.max:
+            raise ValueError(f"min {self.min:g} is above max {self.max:g}: no value is good")
         named = _PLACEHOLDER.findall(self.query)
         for name in named:
             if name.strip() not in PLACEHOLDERS:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from math import inf
+from math import floor, inf, sqrt
 from typing import Literal, NamedTuple
 
 from pydantic import Field
@@ -119,7 +119,9 @@ class Tally(Model):
     stable: Counts = Field(default_factory=Counts)
     canary: Counts = Field(default_factory=Counts)
     lost: int = Field(default=0, ge=0)
-    """Requests for the service that failed before they reached any version."""
+    """Requests for the service that failed before they reached any version, as far as they are the canary's."""
+    astray: int = Field(default=0, ge=0)
+    """Those that are not: stable's, or nobody's."""
     overflowed: int = Field(default=0, ge=0)
     """Requests of the canary, or of no version, that a full circuit breaker refused (UO)."""
     uncertain: int = Field(default=0, ge=0)
@@ -188,6 +190,7 @@ def plus(one: Tally, other: Tally) -> Tally:
         stable=_both(one.stable, other.stable),
         canary=_both(one.canary, other.canary),
         lost=one.lost + other.lost,
+        astray=one.astray + other.astray,
         overflowed=one.overflowed + other.overflowed,
         uncertain=other.uncertain,
     )
@@ -199,9 +202,25 @@ def since_then(now: Tally, before: Tally) -> Tally:
         stable=_beyond(now.stable, before.stable),
         canary=_beyond(now.canary, before.canary),
         lost=max(0, now.lost - before.lost),
+        astray=max(0, now.astray - before.astray),
         overflowed=max(0, now.overflowed - before.overflowed),
         uncertain=now.uncertain,
     )
+
+
+def blamed(tally: Tally, weight: float) -> Tally:
+    """Tell whose the lost requests are: the canary's are those that it lacks of its weight's share, beyond chance.
+
+    Two standard deviations are given to chance; what is the canary's all the same is missed by its traffic share.
+    """
+    gone, share = tally.lost + tally.astray, weight / 100
+    if not gone:
+        return tally
+    arrived = tally.canary.requests + tally.canary.disconnects
+    everything = arrived + tally.stable.requests + tally.stable.disconnects + gone
+    lacks = everything * share - arrived - 2 * sqrt(everything * share * (1 - share))
+    own = min(gone, max(0, floor(lacks)))
+    return tally.model_copy(update={"lost": own, "astray": gone - own})
 
 
 def kind_of(series: Series, failing: Failing) -> Literal["disconnects", "errors", "answers"]:

@@ -65,7 +65,8 @@ def _act_on(turn: Turn, policy: PolicySpec, mesh: Mesh) -> None:
     if turn.status.phase is not Phase.ROLLING_BACK and is_taken_over(turn, mesh):
         locate(turn, mesh)
         return
-    if turn.status.phase is not Phase.ROLLING_BACK and (cause := _reason_to_stop(turn, policy)):
+    cause = None if turn.status.phase is Phase.ROLLING_BACK else _reason_to_stop(turn, policy)
+    if cause is not None:
         roll_back(turn, mesh, cause)
         return
     _note_pause(turn)
@@ -151,7 +152,8 @@ def _reason_to_stop(turn: Turn, policy: PolicySpec) -> Cause | None:
     if release.deleting:
         turn.tell("release.abort_requested", reason=_DELETED)
         return Cause(kind="person", reason=Reason.ABORTED, message=_DELETED)
-    if status.started_at is not None and turn.now - status.started_at > policy.deadlines.total:
+    late = status.started_at is not None and turn.now - status.started_at > policy.deadlines.total
+    if late and not stable_is_gone(turn):
         return Cause(
             kind="infrastructure", reason=Reason.DEADLINE, message="the release took longer than its total deadline"
         )
@@ -229,7 +231,7 @@ def _is_ready(turn: Turn, policy: PolicySpec, mesh: Mesh) -> bool:
 
 
 def _has_metrics(turn: Turn, policy: PolicySpec, mesh: Mesh) -> bool:
-    blind = analysis.blindness(turn, policy) or analysis.coarseness(turn, policy)
+    blind = analysis.blindness(turn, policy) or analysis.coarseness(turn, policy) or analysis.bad_queries(turn)
     if blind is None:
         return True
     if turn.late(policy.deadlines.ready + policy.deadlines.metrics):
@@ -292,6 +294,7 @@ def _analyse(turn: Turn, policy: PolicySpec, mesh: Mesh) -> None:
         return
     if where is Standing.SEEN and mesh.percent <= NO_CONTROL and stable_is_gone(turn):
         # Requests for it are lost and would be blamed on the canary: nothing is judged until it is back.
+        turn.confirm()
         analysis.open_window(turn)
         _withhold(turn, f"{mesh.percent} % to {turn.version}", policy.interval)
         return
@@ -303,7 +306,7 @@ def _analyse(turn: Turn, policy: PolicySpec, mesh: Mesh) -> None:
     elif outlook.failed is not None:
         failed = outlook.failed
         roll_back(turn, mesh, Cause(kind="metrics", reason=Reason.CHECK_FAILED, message=failed.message))
-    elif outlook.blind_too_long:
+    elif outlook.blind_too_long and not stable_is_gone(turn):
         message = f"no usable metrics for {turn.span(policy.deadlines.metrics)}: {outlook.blind}"
         give_up(turn, mesh, Reason.METRICS_UNAVAILABLE, message)
     elif drifted:

@@ -32,13 +32,13 @@ def needs_past(release: Release) -> bool:
 
 
 def needs_readings(release: Release) -> bool:
-    """Saturation and custom checks are held against their limits."""
-    return release.status.phase is Phase.ANALYSING and needs_samples(release)
+    """Saturation and custom checks are held against their limits; before anything moves, whether they can be asked."""
+    return needs_samples(release)
 
 
 def needs_stable(release: Release) -> bool:
     """Whether stable could take its traffic back: nobody judges the canary beside a stable that is gone."""
-    return needs_readings(release)
+    return release.status.phase is Phase.ANALYSING and needs_samples(release)
 
 
 def comes_before(other: Release, release: Release) -> bool:

@@ -4,10 +4,12 @@
 their truth is the mesh, and `status.weight` is a copy for `kubectl get` that no decision reads.
 """
 
+from collections.abc import Sequence
+from copy import deepcopy
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, ValidatorFunctionWrapHandler, WrapValidator
 
 from rollout.core.counts import Tally
 from rollout.core.events import Notice
@@ -156,6 +158,8 @@ class StepRecord(Model):
     until: Instant | None = None
     canary_requests: int = 0
     canary_errors: int = 0
+    proven: bool | None = None
+    """Whether it was left with proof; None while it goes on, or where it was cut short."""
 
 
 class Cause(Model):
@@ -173,6 +177,39 @@ class Drift(Model):
     at: Instant
 
 
+def _or_anew(value: Any, read: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+    """What another version of the controller remembered, as far as it can be read; else as if it had not.
+
+    What is remembered of the evidence may be lost, but never stands in the way of a rollback.
+    """
+    try:
+        return read(value)
+    except ValidationError:
+        fresh = {"evidence": Evidence(), "gates": Gates(), "learned": None, "verdicts": ()}
+        return fresh[info.field_name or ""]
+
+
+def _without_unknown(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    """A policy that another version of the controller froze: fields that are unknown here are left out."""
+    try:
+        return read(value)
+    except ValidationError as error:
+        known = deepcopy(value)
+        for problem in error.errors():
+            if problem["type"] == "extra_forbidden":
+                _drop(known, problem["loc"])
+        return read(known)
+
+
+def _drop(value: Any, path: Sequence[int | str]) -> None:
+    for part in path[:-1]:
+        value = value[part]
+    del value[path[-1]]
+
+
+_Anew = WrapValidator(_or_anew)
+
+
 class Status(Model):
     """The controller's memory of one release. Saved before anything is done, compared-and-set on every write."""
 
@@ -187,7 +224,7 @@ class Status(Model):
     version: str = ""
     """Copies of the spec's, from the start: a spec that was spoilt later cannot lose track of the traffic."""
     stable: str | None = None
-    policy: PolicySpec | None = None
+    policy: Annotated[PolicySpec | None, WrapValidator(_without_unknown)] = None
     """Frozen at the start; a policy file that changes later is for the next release."""
     step: int | None = None
     weight: int = 0
@@ -201,12 +238,12 @@ class Status(Model):
     prepared_at: Instant | None = None
     """When the canary's subset was first seen, later when the loser got its last request; settle runs from it."""
     window: Window | None = None
-    learned: Learned | None = None
+    learned: Annotated[Learned | None, _Anew] = None
     """What stable's past says; None before it was asked for."""
-    evidence: Evidence = Field(default_factory=Evidence)
+    evidence: Annotated[Evidence, _Anew] = Field(default_factory=Evidence)
     """The judge's memory, from the first interval to the last."""
-    gates: Gates = Field(default_factory=Gates)
-    verdicts: Listed[Verdict] = ()
+    gates: Annotated[Gates, _Anew] = Field(default_factory=Gates)
+    verdicts: Annotated[Listed[Verdict], _Anew] = ()
     query: str = ""
     """The PromQL behind the last verdicts, to be pasted."""
     blind_since: Instant | None = None

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from rollout.core import analysis
 from rollout.core.judging import guard, judge
+from rollout.core.judging.evidence import NO_CONTROL
 from rollout.core.judging.verdicts import Verdict
 from rollout.core.orders import give_up, next_weight
 from rollout.core.policy import PolicySpec
@@ -35,7 +36,10 @@ def advance_or_hold(turn: Turn, policy: PolicySpec, mesh: Mesh, outlook: analysi
         turn.wait(Reason.WAITING_FOR_READY, message, outlook.again)
     elif over and outlook.passed:
         record = status.steps[-1]
-        turn.put(steps=(*status.steps[:-1], record.model_copy(update={"until": turn.now})))
+        # At the last step there is nothing to prove anything by.
+        proven = outlook.proven if record.weight <= NO_CONTROL else None
+        left = record.model_copy(update={"until": turn.now, "proven": proven})
+        turn.put(steps=(*status.steps[:-1], left))
         turn.tell(
             "step.promoted",
             canary_requests=record.canary_requests,
@@ -44,13 +48,13 @@ def advance_or_hold(turn: Turn, policy: PolicySpec, mesh: Mesh, outlook: analysi
             evidence=round(sum(judge.parts_of(status.evidence, policy, analysis.learned_by(turn)).values()), 3),
         )
         if status.step + 1 < len(policy.steps):
-            next_weight(turn, policy, mesh, judge.following(status.step, status.evidence, policy))
+            next_weight(turn, policy, mesh, status.step + 1)
         else:
             turn.put(prepared_at=turn.now, tries=0)
             turn.go(Phase.FINISHING, Reason.CLEANING_UP, f"{turn.version} passed its last step")
             turn.tell("release.finishing")
             turn.wait(Reason.CLEANING_UP, turn.status.message, timedelta(0))
-    elif over and turn.now >= ends + policy.deadlines.verdict:
+    elif over and turn.now >= ends + policy.deadlines.verdict and not stable_is_gone(turn):
         message = f"no verdict {turn.span(policy.deadlines.verdict)} after the hold: {outlook.waiting_for}"
         give_up(turn, mesh, Reason.INCONCLUSIVE, message)
     elif over:
@@ -84,9 +88,11 @@ def stable_is_gone(turn: Turn) -> bool:
 
 
 def stable_is_ready(turn: Turn) -> bool:
-    """Whether stable could take its traffic back."""
-    health = turn.seen.stable_health
-    return isinstance(health, Health) and health.ready > 0
+    """Whether stable could take its traffic back: at least half as many pods as the canary has."""
+    stable, canary = turn.seen.stable_health, turn.seen.health
+    if not isinstance(stable, Health) or not isinstance(canary, Health):
+        return False
+    return stable.ready > 0 and 2 * stable.ready >= canary.ready
 
 
 def _is_skipped(turn: Turn, step: int, seen_at: datetime) -> bool:

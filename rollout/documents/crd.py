@@ -48,7 +48,6 @@ def release_crd() -> dict[str, Any]:
         for name in ("service", "version")
     ]
     status = _schema_of(Status, loose=True)
-    status[_UNSTRUCTURED] = True
     schema = _root("One attempt to take one version of a service from 0 to 100 percent.", {}, spec)
     schema["properties"]["status"] = status
     return _definition(
@@ -178,6 +177,9 @@ def structural(node: Schema, definitions: dict[str, Schema], *, loose: bool) -> 
         out["additionalProperties"] = structural(node["additionalProperties"], definitions, loose=loose)
     if "items" in node:
         out["items"] = structural(node["items"], definitions, loose=loose)
+    if loose and node["type"] == "object":
+        # A CRD that is older than the controller must not prune what it remembers.
+        out[_UNSTRUCTURED] = True
     return _without_empty(out if loose else out | _limits(node))
 
 

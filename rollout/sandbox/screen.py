@@ -111,7 +111,7 @@ def _numbers(scene: Scene, versions: Sequence[str]) -> RenderableType:
 
 def _evidence(status: Status) -> RenderableType:
     """The evidence of the whole release, growing towards the mark at which it is rolled back."""
-    if status.policy is None or status.order is None or not status.evidence.bets:
+    if status.policy is None or status.order is None or not status.evidence.processes:
         return Text("evidence: nothing was counted yet", "dim")
     found = judge.opinion(status.evidence, status.policy, status.learned or Learned(), status.order.percent)
     full, style = grown(found.evidence, found.convicts), _KINDS.get(found.kind, "cyan")

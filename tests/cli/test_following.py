@@ -366,7 +366,7 @@ def test_doubts_about_a_check_are_told_when_they_come_and_go(rollout: Terminal) 
     assert [line.partition(" ")[2] for line in lines[2:5]] == [
         f"check uncertain: {doubt.message}",
         f"check fine again: {fine.message}",
-        "every check passes (1)",
+        "nothing is suspected (1 check)",
     ]
     assert not [line for line in lines if early.message in line]
 

@@ -1,9 +1,12 @@
 """What changed between two looks at a release: retreats, doubts, and the commands that are hinted at."""
 
+import re
+
 import pytest
 
-from rollout.cli.narrative import changes
-from rollout.core.judging.guard import retreat
+from rollout.cli.narrative import changes, sentence, waits_for
+from rollout.cli.weighing import weighed
+from rollout.core.judging.guard import MOST_RETREATS, retreat
 from rollout.core.judging.verdicts import Verdict
 from rollout.core.release import Drift, Phase, Release, StepRecord
 from rollout.core.route import Route
@@ -15,8 +18,7 @@ def test_a_retreat_from_the_last_step_is_told_with_the_alarm_and_the_step_is_not
     before, retreated, back = retreating()
     told = list(changes(before, retreated))
     assert any(line.startswith("step 3 of 3 cut short") for line in told)
-    [line] = [line for line in told if line.startswith("back to 10 % to get a control")]
-    assert "errors vs the past" in line
+    assert "back to 10 % to get a control: errors vs the past alarmed at full weight" in told
     assert not any("passed" in line for line in told)
     again = list(changes(retreated, back))
     assert any(line.startswith("step 1 of 3: 10 % to v2") for line in again)
@@ -35,6 +37,44 @@ def test_whoever_looks_late_is_told_of_a_retreat_once() -> None:
     told = list(changes(None, back))
     assert sum("to get a control" in line for line in told) == 1
     assert sum("passed" in line for line in told) == 2
+
+
+def test_a_retreat_whose_alarm_is_forgotten_is_told_without_one() -> None:
+    before, retreated, _ = retreating()
+    forgotten = retreated.status.evidence.model_copy(update={"alarm": ""})
+    assert "back to 10 % to get a control" in changes(before, with_status(retreated, evidence=forgotten))
+
+
+@pytest.mark.parametrize(("proven", "said"), [(False, "passed, unproven"), (True, "passed"), (None, "passed")])
+def test_a_step_that_was_left_without_proof_says_so(proven: bool | None, said: str) -> None:
+    record = StepRecord(weight=30, since=NOW, canary_requests=607, canary_errors=8)
+    left = record.model_copy(update={"until": NOW + seconds(60), "proven": proven})
+    told = list(changes(release(steps=(record,)), release(steps=(left,))))
+    assert told == [f"step 2 of 3 {said}: 607 requests, 8 failed"]
+
+
+def test_a_promotion_says_how_many_steps_were_unproven() -> None:
+    def left(weight: int, *, proven: bool) -> StepRecord:
+        return StepRecord(weight=weight, since=NOW, until=NOW + seconds(60), proven=proven)
+
+    again = (left(10, proven=False), left(30, proven=False), left(100, proven=False), left(10, proven=True))
+    assert sentence(release(Phase.PROMOTED, steps=again)).endswith("; 1 of 3 steps unproven")
+    assert "unproven" not in sentence(release(Phase.PROMOTED, steps=again[2:]))
+
+
+def test_a_suspected_release_waits_for_no_hold_to_end() -> None:
+    said = waits_for(looked([2, 0] * 7), NOW + seconds(60))
+    assert re.fullmatch(r"suspected: errors vs stable, evidence 1 in [1-9][0-9], rolls back at 1 in 100", said)
+    assert "end of the hold" in waits_for(looked([0] * 6), NOW + seconds(60))
+
+
+def test_what_the_guard_of_the_last_step_suspects_is_not_called_evidence() -> None:
+    given = looked([9] * 6, weight=100)
+    evidence = given.status.evidence.model_copy(update={"retreats": MOST_RETREATS})
+    found = weighed(with_status(given, evidence=evidence).status)
+    assert found is not None
+    assert found.kind == "suspect"
+    assert "suspected" not in waits_for(with_status(given, evidence=evidence), NOW)
 
 
 def retreating() -> tuple[Release, Release, Release]:
@@ -79,7 +119,7 @@ def test_what_is_only_early_is_not_told(reason: str) -> None:
 def test_what_is_not_measured_is_no_check_that_passes() -> None:
     fine = Verdict(check="errors", outcome="pass")
     missing = Verdict(check="saturation memory", outcome="unmeasured")
-    assert list(changes(release(), release(verdicts=(fine, missing)))) == ["every check passes (1)"]
+    assert list(changes(release(), release(verdicts=(fine, missing)))) == ["nothing is suspected (1 check)"]
     assert list(changes(release(), release(verdicts=(missing,)))) == []
 
 

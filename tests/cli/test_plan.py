@@ -43,6 +43,15 @@ def test_a_step_that_is_too_short_is_warned_of(rollout: Terminal, file: str) -> 
     assert "step 2 (50% for 1m)" in warnings[1]
 
 
+def test_a_hold_that_waits_for_a_proof_it_is_too_short_for_is_warned_of(rollout: Terminal, file: str) -> None:
+    Path(file).write_text(POLICY.replace("warmUp: 15s", "warmUp: 15s, unproven: hold"))
+    rollout.assembly.prometheus = past(NOW, timedelta(minutes=70), requests=150)
+    ran = rollout("plan", "checkout", *PROMETHEUS, "--policy", file, "--stable", "v1")
+    assert (ran.code, ran.err) == (0, "")
+    assert any(line.startswith("warning: step 1") and "unproven: hold" in line for line in ran.out.splitlines())
+    assert "not planned: saturation" in ran.out.splitlines()
+
+
 def test_a_service_without_requests_cannot_be_planned(rollout: Terminal, file: str) -> None:
     ran = rollout("plan", "checkout", *PROMETHEUS, "--policy", file, "--stable", "v1")
     assert ran.code == ExitCode.USAGE

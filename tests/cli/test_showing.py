@@ -13,9 +13,9 @@ from ruamel.yaml import YAML
 from rollout.adapters.cluster import Denied
 from rollout.cli.terminal import bar, evidence_bar, say
 from rollout.cli.watching import live_table
-from rollout.cli.why import odds, weighed
+from rollout.cli.weighing import weighed
 from rollout.core.counts import Tally
-from rollout.core.judging.verdicts import Verdict
+from rollout.core.judging.verdicts import Verdict, odds
 from rollout.core.release import Cause, Confirmed, Phase, Reason, Release, StepRecord, Window
 from rollout.core.route import Route
 from rollout.ports import Outage
@@ -193,13 +193,13 @@ def test_the_live_table_shows_bars_and_takes_no_markup_from_users(width: int) ->
 
 @pytest.mark.parametrize("width", [80, 100, 139, 140, 200])
 def test_the_live_table_shows_how_close_the_evidence_is_at_any_width(width: int) -> None:
-    given = looked([2, 0] * 6)
+    given = looked([2, 0] * 7)
     found = weighed(given.status)
     assert found is not None
     shown = live(given, width=width)
     assert evidence_bar(found.evidence, found.convicts, 12 if width >= 140 else 8) in shown
     assert odds(found.evidence) in shown
-    assert "the end of the hold at 10 %" in shown
+    assert "suspected: errors vs stable" in " ".join(shown.split())
     assert max(map(len, shown.splitlines())) <= width
 
 

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from rollout.cli.terminal import evidence_bar
-from rollout.cli.why import explanation, explanation_object, finding_of, odds, sort_of, weighed
+from rollout.cli.weighing import weighed
+from rollout.cli.why import explanation, explanation_object, finding_of, sort_of
 from rollout.core.judging.gates import Reading
 from rollout.core.judging.guard import retreat
-from rollout.core.judging.verdicts import Verdict, fails
+from rollout.core.judging.verdicts import Verdict, fails, odds
 from rollout.core.release import Cause, Confirmed, Phase, Reason, Release
 from rollout.core.route import Route
 from tests.cli.conftest import Terminal
@@ -138,6 +139,20 @@ def test_a_gate_is_called_a_threshold_and_not_a_statistic() -> None:
     assert "threshold, not a statistic" in told["chance"]
     assert "200" in told["in words"]
     assert "%" not in told["in words"]
+    assert told["query"] == "queue{version='{{version}}'}"
+
+
+def test_saturation_has_no_query_of_its_own() -> None:
+    given = looked([0] * 3, readings={"memory": Reading(0.99, 0.3)}, query="istio_requests_total")
+    told = rows(given)
+    assert told["check"].startswith("saturation memory")
+    assert "query" not in told
+    assert rows(looked(BAD, query="istio_requests_total"))["query"] == "istio_requests_total"
+
+
+def test_the_first_line_names_the_suspicion_instead_of_the_hold() -> None:
+    assert explanation(looked(BAD), NOW)[0].startswith(f"{NAME}: suspected: errors vs stable, evidence 1 in ")
+    assert "waits for the end of the hold" in explanation(looked(GOOD), NOW)[0]
 
 
 def test_the_hard_limit_is_called_a_threshold_too() -> None:
@@ -215,7 +230,7 @@ def test_evidence_is_never_told_as_more_than_it_is(value: float) -> None:
 
 
 def test_evidence_beyond_imagination_is_not_spelled_out() -> None:
-    assert len(odds(1e200)) < 20
+    assert odds(1e12) == odds(1e200) == "10^12 or more"
 
 
 def test_scripts_get_the_opinion_and_every_check(rollout: Terminal) -> None:

@@ -123,7 +123,7 @@ def test_errors_within_the_limit_give_no_evidence_on_average_also_where_stable_b
     limit = by.checks.errors.max
 
     def limit_alone(evidence: Evidence) -> float:
-        return betting.worth(evidence.bets.get(LIMIT, ()))
+        return betting.worth(evidence.processes.get(LIMIT, ()))
 
     outcomes = errors_of(10, 8, rate, limit)
     assert any(judge.look(Evidence(), one, by, CALM).suspended for _, one in outcomes)
@@ -160,7 +160,7 @@ def test_latency_within_its_objective_gives_no_evidence_on_average() -> None:
     learned = calm(500.0, 1000.0)
 
     def limits_alone(evidence: Evidence) -> float:
-        return sum(betting.worth(evidence.bets.get(over_limit(bound), ())) for bound in (500.0, 1000.0))
+        return sum(betting.worth(evidence.processes.get(over_limit(bound), ())) for bound in (500.0, 1000.0))
 
     outcomes = slow_outcomes(12, 6, 0.02, 0.05, (500.0, 1000.0))
     assert never_grows_on_average(outcomes, by, learned, limits_alone, since=earlier(by, learned, 500.0, 1000.0))

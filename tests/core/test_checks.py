@@ -202,3 +202,18 @@ def test_the_defaults_are_those_that_were_measured() -> None:
     assert (judge.proof.latency.ratio, judge.proof.latency.margin) == (1.5, 0.01)
     assert checks.traffic.tolerance == 1.5
     assert (checks.errors.fail_fast.max, checks.errors.fail_fast.requests) == (0.9, 50)
+
+
+@pytest.mark.parametrize(("share", "sane"), [("0%", False), ("4.9%", False), ("5%", True), ("100%", True)])
+def test_a_hard_limit_is_for_outages(share: str, sane: bool) -> None:
+    if sane:
+        assert Errors.model_validate({"failFast": {"max": share}}).fail_fast.max > 0
+    else:
+        with pytest.raises(ValidationError, match="enabled"):
+            Errors.model_validate({"failFast": {"max": share}})
+
+
+def test_a_custom_check_that_no_value_passes_is_refused() -> None:
+    assert custom(min=5, max=5).min == 5
+    with pytest.raises(ValidationError, match="no value is good"):
+        custom(min=5.1, max=5)

@@ -97,7 +97,7 @@ def test_disconnects_and_lost_requests_have_arrived_too() -> None:
     by = policy()
     plain = looked([interval(version(100), version(900))], by)
     mixed = looked([interval(Counts(requests=40, disconnects=30), Counts(requests=800, disconnects=100), lost=30)], by)
-    assert [mixed.bets[check] for check in (UNDER, OVER)] == [plain.bets[check] for check in (UNDER, OVER)]
+    assert [mixed.processes[check] for check in (UNDER, OVER)] == [plain.processes[check] for check in (UNDER, OVER)]
 
 
 def test_at_full_weight_a_proxy_that_has_not_heard_of_it_yet_convicts_nobody() -> None:
@@ -111,7 +111,7 @@ def test_at_full_weight_traffic_that_stays_with_stable_convicts() -> None:
 
 def test_at_full_weight_nothing_is_too_much() -> None:
     evidence = looked([healthy(50), healthy(100), healthy(100)], policy())
-    assert evidence.bets[OVER] == looked([healthy(50)], policy()).bets[OVER]
+    assert evidence.processes[OVER] == looked([healthy(50)], policy()).processes[OVER]
 
 
 def test_a_black_hole_that_begins_with_a_later_step_is_found_as_soon() -> None:

@@ -150,5 +150,5 @@ def test_evidence_stays_finite_and_small_however_long_a_release_lasts(bad: int) 
         weight = 100 if step == 3 else 10
         evidence = looked([Interval(one.tally, weight, 15.0)] * 300, by, learned, next_step(evidence))
     assert math.isfinite(found(evidence, by, learned).evidence)
-    assert len(evidence.bets) >= 16 + 5
+    assert len(evidence.processes) >= 16 + 5
     assert len(evidence.model_dump_json(by_alias=True)) <= 16 * 1024

@@ -153,15 +153,36 @@ def test_a_healthy_stable_does_not_lower_a_limit() -> None:
     assert watch.of(f"saturation {THROTTLING}") == ("pass", "")
 
 
-def test_at_the_last_step_the_worst_that_stable_showed_with_traffic_is_what_counts() -> None:
+def test_at_the_last_step_what_stable_showed_last_with_traffic_is_what_counts() -> None:
     watch, check = Watch(policy(failures=1)), f"saturation {THROTTLING}"
     watch.look(signal(THROTTLING, 0.1, 0.4))
     watch.look(signal(THROTTLING, 0.1, 0.2))
-    watch.look(signal(THROTTLING, 0.59, 0.0), weight=LAST)
+    watch.look(signal(THROTTLING, 0.29, 0.0), weight=LAST)
     assert watch.of(check) == ("pass", "")
-    watch.look(signal(THROTTLING, 0.61, 0.9), weight=LAST)
+    watch.look(signal(THROTTLING, 0.31, 0.9), weight=LAST)
     assert watch.of(check) == ("fail", "")
-    assert watch.verdicts[check].stable == 0.4
+    assert watch.verdicts[check].stable == 0.2
+
+
+def test_a_signal_that_was_measured_before_is_waited_for_while_nothing_answers() -> None:
+    watch = Watch(policy(failures=1))
+    watch.look(signal(MEMORY, 0.5))
+    watch.look(Unavailable("no answer"), times=3)
+    assert watch.of(f"saturation {MEMORY}") == ("unknown", "no-data")
+    assert watch.of(f"saturation {THROTTLING}") == ("unmeasured", "")
+    assert watch.blocks()
+    watch.look(signal(MEMORY, 0.5))
+    assert watch.of(f"saturation {MEMORY}") == ("pass", "")
+    assert not watch.blocks()
+
+
+def test_a_signal_that_is_no_longer_exported_stands_in_nobodys_way() -> None:
+    """An answer without the series says that there is none; no answer does not."""
+    watch = Watch(policy(failures=1))
+    watch.look(signal(MEMORY, 0.5))
+    watch.look({})
+    assert watch.of(f"saturation {MEMORY}") == ("unmeasured", "")
+    assert not watch.blocks()
 
 
 def test_a_reading_of_another_name_is_nothing_to_remember() -> None:
@@ -300,9 +321,11 @@ def test_nothing_fails_before_it_was_beyond_its_limit_often_enough_in_a_row(
         watch.look(readings, tally=tally, weight=weight)
         for name, verdict in watch.verdicts.items():
             assert verdict.outcome != "fail" or action == "rollback"
-            assert verdict.outcome != "fail" or watch.gates.streaks[name] >= failures
-            assert watch.gates.streaks[name] <= before.streaks.get(name, 0) + 1
-            assert verdict.outcome not in {"pass", "unmeasured"} or not watch.gates.streaks[name]
+            streak = watch.gates.streaks.get(name, 0)
+            assert verdict.outcome != "fail" or streak >= failures
+            assert streak <= before.streaks.get(name, 0) + 1
+            assert verdict.outcome not in {"pass", "unmeasured"} or not streak
+            assert verdict.value is None or name in watch.gates.streaks
             assert verdict.message
-        assert set(watch.gates.streaks) == set(watch.verdicts)
+        assert set(before.streaks) <= set(watch.gates.streaks) <= set(watch.verdicts)
         assert set(watch.gates.stable) <= set(SIGNALS)

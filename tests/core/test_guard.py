@@ -259,7 +259,28 @@ def test_the_second_strike_convicts_the_full_weight() -> None:
     assert (got.kind, got.check) == ("guilty", AT_FULL_WEIGHT)
 
 
-def test_a_step_after_a_retreat_leads_back_to_the_last() -> None:
-    by = policy()
-    assert judge.following(0, Evidence(), by) == 1
-    assert judge.following(0, retreated(), by) == len(by.steps) - 1
+# --- Where no step has a control ---
+
+
+@pytest.mark.parametrize(("first", "has"), [(98, True), (99, False), (100, False)])
+def test_a_first_weight_up_to_98_leaves_a_control(first: int, has: bool) -> None:
+    by = policy(steps=[{"weight": weight} for weight in sorted({first, 100})])
+    assert guard.has_control(by) is guard.may_retreat(Evidence(), by) is has
+
+
+@pytest.mark.parametrize(
+    ("worth", "kind"),
+    [(guard.ALARM - 0.1, "open"), (guard.ALARM + 0.1, "suspect"), (99.9, "suspect"), (100.1, "guilty")],
+)
+@pytest.mark.parametrize("first", [99, 100])
+def test_without_a_control_at_any_step_the_past_convicts_at_the_full_price(worth: float, kind: str, first: int) -> None:
+    by = policy(steps=[{"weight": weight} for weight in sorted({first, 100})])
+    got = found(Evidence(guard={PAST: (0.0, 2 * (worth - 0.25))}), by, CALM, first)
+    assert got.kind == kind
+    assert got.check == ("" if kind == "open" else PAST)
+
+
+def test_with_a_control_to_go_back_to_the_past_never_convicts_however_much_it_shows() -> None:
+    for retreats, kind in ((0, "alarm"), (guard.MOST_RETREATS, "suspect")):
+        evidence = Evidence(guard={PAST: (0.0, 1e6)}, retreats=retreats)
+        assert found(evidence, policy(), CALM, 100).kind == kind

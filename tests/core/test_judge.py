@@ -31,7 +31,7 @@ from tests.core.traffic import CALM, IDLE, calm, found, healthy, interval, looke
 def having(evidence: float) -> Evidence:
     """Evidence of just this much, all of it from the comparison of errors."""
     weight = judge.weights_of(policy(), CALM)[ERRORS]
-    return Evidence(bets={ERRORS: (0.0, 1 + (evidence - 1) / weight)})
+    return Evidence(processes={ERRORS: (0.0, 1 + (evidence - 1) / weight)})
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_latency_is_not_judged_while_caches_are_cold() -> None:
     cold = interval(version(150, 0, {500.0: 150}), version(1350, 0, {500.0: 0}))
     check = against_stable(500.0)
     looks = [looked([cold] * count, by, learned) for count in range(1, 4)]
-    assert [check in evidence.bets for evidence in looks] == [False, False, True]
+    assert [check in evidence.processes for evidence in looks] == [False, False, True]
     assert [doubted(evidence, by, learned) for evidence in looks] == ["warming-up", "", ""]
 
 
@@ -226,7 +226,7 @@ def test_a_hold_shorter_than_the_dwell_is_long_enough() -> None:
 
 def test_while_the_weight_is_arriving_shares_are_not_judged() -> None:
     evidence = looked([interval(version(0), version(900), settling=True)] * 8, policy())
-    assert not {UNDER, OVER} & set(evidence.bets)
+    assert not {UNDER, OVER} & set(evidence.processes)
     assert not evidence.shared
 
 
@@ -248,7 +248,7 @@ def test_an_interval_that_began_before_the_weight_helps_nobody_to_pass() -> None
 @pytest.mark.parametrize(("weight", "compared"), [(NO_CONTROL, True), (NO_CONTROL + 1, False), (100, False)])
 def test_without_a_control_the_guard_takes_the_place_of_the_comparison(weight: int, compared: bool) -> None:
     evidence = looked([healthy(weight)], policy())
-    assert (ERRORS in evidence.bets, ERRORS in evidence.proof, bool(evidence.guard)) == (
+    assert (ERRORS in evidence.processes, ERRORS in evidence.proof, bool(evidence.guard)) == (
         compared,
         compared,
         not compared,

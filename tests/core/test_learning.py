@@ -8,6 +8,7 @@ import pytest
 from rollout.core.intents import SetRoute
 from rollout.core.judging.clumps import Habit, Learned
 from rollout.core.judging.evidence import judged_bounds
+from rollout.core.judging.gates import Reading
 from rollout.core.looking import needs_past
 from rollout.core.policy import PolicySpec
 from rollout.core.release import Phase, Reason, Release, Status
@@ -120,3 +121,21 @@ def test_the_past_is_asked_for_only_as_long_as_it_is_wanted() -> None:
     assert not needs_past(preparing(learned=PAST))
     assert not needs_past(preparing(wishes={"abort": given.wish()}))
     assert not needs_past(preparing(deleting=True))
+
+
+def test_a_custom_check_that_cannot_be_asked_is_told_before_anything_moves() -> None:
+    story = Story(preparing(given.POLICY))
+    at = story.now + SETTLED
+    readings = {
+        "memory": Reading(0.5),
+        "custom carts": Reading(None, trouble="answered HTTP 400: unclosed parenthesis"),
+    }
+    seen = given.seen(given.as_ordered(story.release), samples=given.samples(at=at), readings=readings)
+    assert not [intent for intent in story.turn(seen, SETTLED) if isinstance(intent, SetRoute)]
+    assert (story.status.phase, story.status.reason) == (Phase.PREPARING, Reason.WAITING_FOR_METRICS)
+    assert "unclosed parenthesis" in story.status.message
+    mended = given.seen(
+        given.as_ordered(story.release), samples=given.samples(at=at), readings={"memory": Reading(0.5)}
+    )
+    (order,) = (intent for intent in story.turn(mended, SETTLED) if isinstance(intent, SetRoute))
+    assert order.route.percent == 10

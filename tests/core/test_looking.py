@@ -21,8 +21,8 @@ def test_samples_are_asked_for_where_they_are_judged_or_awaited(phase: Phase) ->
 
 
 @pytest.mark.parametrize("phase", Phase)
-def test_readings_are_asked_for_where_they_are_judged(phase: Phase) -> None:
-    assert needs_readings(given.release(phase)) == (phase is Phase.ANALYSING)
+def test_readings_are_asked_for_where_they_are_judged_and_before_anything_moves(phase: Phase) -> None:
+    assert needs_readings(given.release(phase)) == (phase in {Phase.PREPARING, Phase.ANALYSING})
 
 
 @pytest.mark.parametrize("phase", Phase)

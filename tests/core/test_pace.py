@@ -137,9 +137,9 @@ def test_the_share_of_the_traffic_is_bet_on_anew_when_the_weight_of_a_step_has_a
     settling = looked([interval(version(150), version(1350), settling=True, straddles=True)], by, CALM, begun)
     after = looked([healthy(30)], by, CALM, settling)
     for check in (UNDER, OVER):
-        assert settling.bets[check] == begun.bets[check]
-        assert after.bets[check][0] == pytest.approx(begun.bets[check][0] * 2 / 3)
-        assert looked([healthy(30)], by, CALM, after).bets[check][0] > after.bets[check][0] * 0.98
+        assert settling.processes[check] == begun.processes[check]
+        assert after.processes[check][0] == pytest.approx(begun.processes[check][0] * 2 / 3)
+        assert looked([healthy(30)], by, CALM, after).processes[check][0] > after.processes[check][0] * 0.98
 
 
 # --- The plain threshold for the impatient ---

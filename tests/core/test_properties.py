@@ -46,7 +46,7 @@ ALARM = {"errors vs the past": (0.5, 100.0, 100.0, 100.0, 100.0)}
 EVIDENCE = st.builds(
     Evidence,
     guard=st.sampled_from(({}, {}, ALARM)),
-    bets=st.sampled_from(({}, {}, {"errors vs stable": (0.5, 30.0, 0.0, 0.0, 0.0, 0.0)})),
+    processes=st.sampled_from(({}, {}, {"errors vs stable": (0.5, 30.0, 0.0, 0.0, 0.0, 0.0)})),
     seconds=st.sampled_from((0.0, 300.0)),
     looks=st.integers(0, 3),
     step=st.sampled_from((Tally(), Tally(stable=Counts(requests=900), canary=Counts(requests=100)))),
@@ -296,7 +296,7 @@ def test_a_decision_that_moves_traffic_up_has_seen_ready_pods(release: Release, 
 @st.composite
 def alarmed(draw: st.DrawFn) -> tuple[Release, Seen]:
     """A release at some step whose guard has seen enough, most often with the route as it ordered it."""
-    evidence = draw(EVIDENCE).model_copy(update={"guard": ALARM, "strikes": 0, "bets": {}})
+    evidence = draw(EVIDENCE).model_copy(update={"guard": ALARM, "strikes": 0, "processes": {}})
     window = Window(anchor=build.NOW, judged_at=build.NOW)
     pause = draw(st.none() | st.just(build.wish()))
     release = build.release(
@@ -332,11 +332,11 @@ def test_evidence_is_never_forgotten(release: Release, seen: Seen, now: build.No
     assert after.seconds >= before.seconds
     assert after.retreats >= before.retreats
     assert after.strikes >= before.strikes
-    assert set(after.bets) >= set(before.bets)
-    for check, process in before.bets.items():
+    assert set(after.processes) >= set(before.processes)
+    for check, process in before.processes.items():
         # Cash is only ever staked; a process that began anew would have all of it.
-        assert after.bets[check][0] <= process[0]
-    assert after.bets == before.bets or after.seconds > before.seconds
+        assert after.processes[check][0] <= process[0]
+    assert after.processes == before.processes or after.seconds > before.seconds
 
 
 @examples

@@ -92,7 +92,7 @@ def test_one_run_begins_with_the_first_block() -> None:
 def test_a_history_shorter_than_the_holds_is_refused_with_the_time_it_takes(blocks: int) -> None:
     with pytest.raises(TooShort) as refusal:
         prepare(pasts.by_pod(blocks), QUICK, 4, dice)
-    assert refusal.value.needed == timedelta(minutes=4, seconds=30)
+    assert refusal.value.needed == timedelta(minutes=3)
 
 
 def test_a_history_as_long_as_the_holds_is_enough() -> None:

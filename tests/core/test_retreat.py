@@ -1,6 +1,7 @@
 """The last step has no control: its alarm puts most of the traffic back to get one, and never convicts by itself."""
 
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -32,6 +33,7 @@ class AtFullWeight(Story):
     """A release that has all the traffic; `look` lets an interval pass with so many failures of each version."""
 
     stable_health: Health | Unavailable | None = given.HEALTHY
+    health = given.HEALTHY
 
     def __init__(self, policy: PolicySpec = POLICY, **fields: Any) -> None:
         last = len(policy.steps) - 1
@@ -53,7 +55,7 @@ class AtFullWeight(Story):
         to_canary = REQUESTS * route.percent // 100
         to_stable = REQUESTS - to_canary
         samples = self.meters.serve((to_stable, int(to_stable * stable)), (to_canary, int(to_canary * canary)))
-        seen = given.seen(route, samples=samples, stable_health=self.stable_health)
+        seen = given.seen(route, health=self.health, samples=samples, stable_health=self.stable_health)
         return [intent for intent in self.turn(seen, given.INTERVAL) if isinstance(intent, SetRoute)]
 
     def until_ordered(self, canary: float, stable: float = WELL, most: int = 30) -> SetRoute:
@@ -68,6 +70,13 @@ class AtFullWeight(Story):
         """The order is seen on the route."""
         self.sees(given.as_ordered(self.release))
         assert self.status.phase is Phase.ANALYSING
+
+    def climbs(self) -> None:
+        """From the first step to the last, with nothing wrong."""
+        for step in POLICY.steps[FIRST + 1 :]:
+            assert self.until_ordered(WELL).route.percent == step.weight
+            self.arrives()
+        assert self.status.step == LAST
 
 
 def retreated() -> AtFullWeight:
@@ -138,6 +147,18 @@ def test_no_traffic_goes_back_to_pods_that_are_not_known_to_be_ready(down: Healt
     assert story.until_ordered(TROUBLE, most=1).route.percent == 10
 
 
+@pytest.mark.parametrize(("ready", "enough"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3)])
+def test_no_traffic_goes_back_to_a_stable_with_less_than_half_of_the_canarys_pods(ready: int, enough: int) -> None:
+    story = AtFullWeight()
+    story.health = given.health(ready)
+    story.stable_health = given.health(enough - 1)
+    for _ in range(8):
+        assert story.look(TROUBLE) == []
+    assert story.status.evidence.retreats == 0
+    story.stable_health = given.health(enough)
+    assert story.until_ordered(TROUBLE, most=1).route.percent == 10
+
+
 def test_a_retreat_that_was_saved_and_not_written_is_written_by_the_next_cycle() -> None:
     story = AtFullWeight()
     before = given.as_ordered(story.release)
@@ -154,7 +175,7 @@ def test_what_convicts_is_carried_on_and_what_passes_begins_anew() -> None:
     carried = story.status.evidence
     story.arrives()
     now = story.status.evidence
-    assert now.bets == carried.bets
+    assert now.processes == carried.processes
     assert now.seconds == carried.seconds
     assert now.step.canary.requests == now.looks == 0
     assert not now.guard
@@ -163,18 +184,18 @@ def test_what_convicts_is_carried_on_and_what_passes_begins_anew() -> None:
 
 def test_each_stay_at_a_weight_is_on_record() -> None:
     story = retreated()
-    story.until_ordered(WELL)
-    story.arrives()
-    assert [step.weight for step in story.status.steps] == [10, 30, 100, 10, 100]
-    assert all(step.until is not None for step in story.status.steps[2:4])
+    story.climbs()
+    assert [step.weight for step in story.status.steps] == [10, 30, 100, 10, 30, 100]
+    assert all(step.until is not None for step in story.status.steps[2:5])
 
 
-def test_after_the_first_step_has_passed_again_the_last_one_follows() -> None:
+def test_after_a_retreat_every_step_is_held_again_for_as_long() -> None:
     story = retreated()
-    assert story.until_ordered(WELL).route.percent == 100
+    for step, following in pairwise(POLICY.steps):
+        assert story.until_ordered(WELL).route.percent == following.weight
+        assert story.now - story.status.steps[-1].since >= step.hold
+        story.arrives()
     assert story.status.step == LAST
-    held = story.now - story.status.steps[-1].since
-    assert held >= POLICY.steps[FIRST].hold
 
 
 def test_a_canary_that_fails_at_the_first_weight_too_is_rolled_back_by_the_comparison() -> None:
@@ -188,9 +209,8 @@ def test_a_canary_that_fails_at_the_first_weight_too_is_rolled_back_by_the_compa
 
 def test_two_alarms_that_vanish_beside_a_healthy_stable_are_the_end() -> None:
     story = retreated()
-    assert story.until_ordered(WELL).route.percent == 100
+    story.climbs()
     assert story.status.evidence.strikes == 1
-    story.arrives()
     assert story.until_ordered(TROUBLE).route.percent == 10
     story.arrives()
     assert story.until_ordered(WELL).route.percent == 0
@@ -204,8 +224,7 @@ def test_an_incident_that_stable_has_too_is_no_strike_and_the_release_goes_on_af
     for _ in range(4):
         assert story.look(TROUBLE, stable=TROUBLE) == []
     assert (story.status.evidence.strikes, story.status.evidence.alarm) == (0, "")
-    assert story.until_ordered(WELL).route.percent == 100
-    story.arrives()
+    story.climbs()
     while story.status.phase is Phase.ANALYSING:
         assert story.look(WELL) == []
     assert story.status.phase is Phase.FINISHING
@@ -219,8 +238,7 @@ def test_after_so_many_retreats_the_weight_is_held_and_in_the_end_given_up() -> 
         story.arrives()
         for _ in range(4):
             assert story.look(TROUBLE, stable=TROUBLE) == []
-        assert story.until_ordered(WELL).route.percent == 100
-        story.arrives()
+        story.climbs()
     held_since, held = story.now, story.told("step.held")
     order = story.until_ordered(TROUBLE, most=100)
     assert order.route.percent == 0
@@ -241,11 +259,32 @@ def test_a_person_who_pauses_a_release_does_not_stop_its_retreat() -> None:
 
 
 def test_a_hand_on_the_route_is_respected_by_a_retreat_too() -> None:
+    """A hand that leaves no control: the guard sees trouble, and nothing is ordered over a person's head."""
     story = AtFullWeight()
     for _ in range(10):
-        assert story.look(TROUBLE, mesh=given.mesh(60, story.order.epoch)) == []
+        assert story.look(TROUBLE, mesh=given.mesh(99, story.order.epoch)) == []
     assert story.status.reason == Reason.DRIFTED
+    assert story.decision.opinion is not None
+    assert story.decision.opinion.kind == "alarm"
     assert story.status.evidence.retreats == 0
+
+
+def test_a_hand_on_the_route_that_gives_a_control_back_lets_the_comparison_convict() -> None:
+    story = AtFullWeight()
+    by_hand, orders = given.mesh(60, story.order.epoch), list[SetRoute]()
+    for _ in range(10):
+        orders = orders or story.look(TROUBLE, mesh=by_hand)
+    assert [one.route.percent for one in orders] == [0]
+    assert story.status.cause is not None
+    assert story.status.cause.reason is Reason.CHECK_FAILED
+    assert story.status.evidence.retreats == 0
+
+
+def test_a_healthy_canary_under_a_persons_hand_is_left_where_it_is() -> None:
+    story = AtFullWeight()
+    for _ in range(30):
+        assert story.look(WELL, mesh=given.mesh(60, story.order.epoch)) == []
+    assert (story.status.phase, story.status.reason) == (Phase.ANALYSING, Reason.DRIFTED)
 
 
 @pytest.mark.parametrize("what", ["abort", "delete", "no pod"])
@@ -268,19 +307,19 @@ def _skip(step: int, at: timedelta | None) -> SkipWish:
     return SkipWish(step=step, at=None if at is None else given.NOW + at)
 
 
-@pytest.mark.parametrize("step", [FIRST, LAST])
+@pytest.mark.parametrize("step", range(len(POLICY.steps)))
 @pytest.mark.parametrize("at", [None, timedelta(0)], ids=["undated", "dated"])
 def test_a_wish_to_promote_from_before_a_retreat_skips_no_hold_after_it(step: int, at: timedelta | None) -> None:
     story = AtFullWeight()
     story.until_ordered(TROUBLE)
     story.wishes(promote=_skip(step, at))
-    for weight, index in ((10, FIRST), (100, LAST)):
-        if weight == 100:
-            assert story.until_ordered(WELL).route.percent == weight
+    for index, one in enumerate(POLICY.steps):
+        if index:
+            assert story.until_ordered(WELL).route.percent == one.weight
         story.arrives()
         began = story.now
         assert story.status.step == index
-        while story.now + given.INTERVAL < began + POLICY.steps[index].hold:
+        while story.now + given.INTERVAL < began + one.hold:
             assert story.look(WELL) == []
             assert story.status.phase is Phase.ANALYSING
 
@@ -297,15 +336,21 @@ def test_a_wish_to_promote_after_a_retreat_skips_the_hold_it_was_made_in() -> No
     assert story.now - began < hold
 
 
-def test_without_a_weight_that_leaves_a_control_there_is_nowhere_to_retreat_to() -> None:
-    alone = given.policy(steps=[{"weight": 100, "hold": "12s"}])
-    story = AtFullWeight(alone)
-    before = story.order
-    for _ in range(8):
-        assert story.look(TROUBLE) == []
-    assert (story.status.phase, story.order) == (Phase.ANALYSING, before)
-    assert story.status.reason == Reason.UNKNOWN_VERDICT
-    assert story.told("step.retreated") == 0
+def test_without_a_weight_that_leaves_a_control_there_is_nowhere_to_retreat_to_and_the_past_convicts() -> None:
+    story = AtFullWeight(given.policy(steps=[{"weight": 100, "hold": "12s"}]))
+    kinds: list[str] = []
+    orders: list[SetRoute] = []
+    while not orders:
+        orders = story.look(TROUBLE)
+        assert story.decision.opinion is not None
+        kinds.append(story.decision.opinion.kind)
+        assert len(kinds) <= 8
+    assert [one.route.percent for one in orders] == [0]
+    assert "suspect" in kinds
+    assert "alarm" not in kinds
+    assert story.status.cause is not None
+    assert story.status.cause.reason is Reason.CHECK_FAILED
+    assert (story.status.evidence.retreats, story.told("step.retreated")) == (0, 0)
 
 
 def test_a_gate_that_fails_at_full_weight_rolls_back_and_does_not_retreat() -> None:

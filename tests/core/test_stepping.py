@@ -1,6 +1,9 @@
 """A stable without pods: requests for it are lost, and nobody is sent back to it because of them."""
 
+import pytest
+
 from rollout.core.intents import SetRoute
+from rollout.core.judging.evidence import PAST, Evidence
 from rollout.core.release import Phase, Reason
 from rollout.core.route import Route, Unavailable
 from rollout.core.workload import Health
@@ -96,3 +99,41 @@ def test_a_person_who_aborts_gets_the_traffic_back_to_stable_whatever_is_left_of
     spec = story.release.spec.model_copy(update={"abort": given.wish()})
     story.release = story.release.model_copy(update={"spec": spec})
     assert [one.route for one in story.look(stable_health=GONE)] == [Route(percent=0, epoch=3)]
+
+
+@pytest.mark.parametrize(
+    ("stable", "canary", "percents"),
+    [
+        (given.health(2), given.health(2), [10]),
+        (given.health(2), given.health(4), [10]),
+        (given.health(2), given.health(5), []),
+        (given.health(1), given.health(3), []),
+        (GONE, given.health(2), []),
+        (given.health(2), None, []),
+        (given.health(2), Unavailable("not allowed"), []),
+        (None, given.health(2), []),
+        (Unavailable("not allowed"), given.health(2), []),
+    ],
+    ids=[
+        "as many",
+        "half",
+        "less than half",
+        "a third",
+        "none",
+        "unasked",
+        "unknown",
+        "stable unasked",
+        "unknown stable",
+    ],
+)
+def test_an_alarm_at_full_weight_sends_traffic_back_only_to_a_stable_with_half_as_many_pods(
+    stable: Health | Unavailable | None, canary: Health | Unavailable | None, percents: list[int]
+) -> None:
+    last = len(given.POLICY.steps) - 1
+    alarmed = Evidence(guard={PAST: (0.5, 100.0, 100.0, 100.0, 100.0)})
+    story = Story(given.release(Phase.ANALYSING, step=last, evidence=alarmed))
+    samples = Meters().serve((0, 0), (300, 60))
+    seen = given.seen(given.as_ordered(story.release), health=canary, samples=samples, stable_health=stable)
+    found = story.turn(seen, given.INTERVAL)
+    assert [one.route.percent for one in found if isinstance(one, SetRoute)] == percents
+    assert story.told("step.retreated") == len(percents)

@@ -6,7 +6,7 @@ from rollout.core.judging.past import Block, Cell
 from rollout.core.policy import PolicySpec
 from rollout.core.quantities import parse_share
 from rollout.core.replay.rehearsal import History, Rehearsal, added, outcome, prepare, rehearse
-from rollout.core.replay.suggestions import kind_of, suggest
+from rollout.core.replay.suggestions import FEWEST, kind_of, suggest
 from tests.core import pasts
 from tests.core.pasts import BLOCK_S, BOUNDS, QUICK, dice
 
@@ -32,7 +32,7 @@ def at_the_start(history: History, policy: PolicySpec = QUICK, runs: int = 16) -
 
 
 def test_a_quiet_history_allows_smaller_margins() -> None:
-    rehearsal = prepare(pasts.by_pod(160, requests=3000), QUICK, 6, dice)
+    rehearsal = prepare(pasts.by_pod(160, requests=3000), QUICK, FEWEST, dice)
     seen: list[float] = []
     found = suggest(rehearsal, QUICK, rehearse(rehearsal, QUICK), progress=seen.append)
     assert found.direction == "tighten"
@@ -43,17 +43,23 @@ def test_a_quiet_history_allows_smaller_margins() -> None:
     assert seen
 
 
+def test_few_pseudo_releases_do_not_bear_smaller_margins() -> None:
+    rehearsal = prepare(pasts.by_pod(160, requests=3000), QUICK, FEWEST - 1, dice)
+    found = suggest(rehearsal, QUICK, rehearse(rehearsal, QUICK))
+    assert (found.direction, found.spec) == ("too few", {})
+
+
 def test_margins_that_cannot_be_smaller_are_kept() -> None:
     spec = {"checks": {"errors": {"over_stable": {"margin": "0%"}}, "latency": {"over_stable": {"margin": "0%"}}}}
     policy = PolicySpec.model_validate({**QUICK.wire(), **spec})
-    rehearsal = prepare(pasts.by_pod(160), policy, 4, dice)
+    rehearsal = prepare(pasts.by_pod(160), policy, FEWEST, dice)
     found = suggest(rehearsal, policy, rehearse(rehearsal, policy))
     assert (found.direction, found.spec) == ("keep", {})
 
 
 def test_where_nothing_was_promoted_nothing_is_suggested() -> None:
     history = History([Block(index * BLOCK_S, (index + 1) * BLOCK_S) for index in range(80)], BOUNDS, by_pod=False)
-    rehearsal = prepare(history, QUICK, 2, dice)
+    rehearsal = prepare(history, QUICK, FEWEST, dice)
     assert suggest(rehearsal, QUICK, rehearse(rehearsal, QUICK)).direction == "keep"
 
 

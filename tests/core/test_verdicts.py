@@ -27,7 +27,7 @@ from rollout.core.judging.evidence import (
     over_limit,
 )
 from rollout.core.judging.judge import Opinion
-from rollout.core.judging.verdicts import Verdict, fails, verdicts
+from rollout.core.judging.verdicts import Verdict, fails, odds, shortened, verdicts
 from rollout.core.policy import PolicySpec
 from tests import given as build
 
@@ -196,7 +196,7 @@ def test_whatever_convicts_is_listed_although_nothing_is_counted_for_it_here(che
     weighs = judge.weights_of(policy(), LEARNED)[check]
     seen = Tally(canary=version(100, slow=None), stable=version(900 if weight < 100 else 0))
     for total, kind, outcome in ((200.0, "guilty", "fail"), (50.0, "suspect", "unknown")):
-        case = Case(evidence=Evidence(bets={check: (0.0, total / weighs)}, straddled=seen, seconds=60.0, looks=1))
+        case = Case(evidence=Evidence(processes={check: (0.0, total / weighs)}, straddled=seen, seconds=60.0, looks=1))
         case.weight = weight
         assert (case.opinion.kind, case.opinion.check) == (kind, check)
         assert outcome in {one.outcome for one in case.listed() if check.startswith(one.check)}
@@ -368,3 +368,33 @@ def test_of_several_that_fail_the_one_with_the_most_evidence_is_named() -> None:
     other = Verdict(check=ERRORS, outcome="fail", evidence=120.0)
     assert fails((one, other)) is other
     assert fails((Verdict(check=ERRORS, outcome="pass", evidence=500.0),)) is None
+
+
+@given(st.floats(min_value=0, max_value=1e14))
+def test_evidence_is_never_told_as_more_than_it_is(evidence: float) -> None:
+    assert 0.999 * evidence <= shortened(evidence) <= evidence
+    if evidence < 1e12:
+        assert float(odds(evidence).replace(",", "")) <= evidence
+
+
+def test_evidence_that_has_not_convicted_never_reads_as_if_it_had() -> None:
+    assert (odds(99.9999), shortened(99.9999)) == ("99", 99.99)
+    assert odds(1e12) == odds(1e200)
+
+
+def test_a_check_that_waits_for_requests_says_how_many_there_are() -> None:
+    before, since = interval(version(9), version(90), first=True), interval(version(7), version(90))
+    few = Case(policy(minRequests=50)).look(before, since)
+    assert (few.read(ERRORS).reason, few.read(ERRORS).message.rpartition(", ")[2]) == ("low-data", "7 so far")
+
+
+@pytest.mark.parametrize(
+    ("looks", "found", "unproven"),
+    [(2, ("suspect", ERRORS), True), (2, ("guilty", UNDER), False), (3, ("suspect", ERRORS), False)],
+)
+def test_what_is_convicted_is_not_called_unproven(looks: int, found: Any, *, unproven: bool) -> None:
+    case = Case().look(*[interval(version(100, 8), version(900))] * looks)
+    listed = verdicts(case.evidence, Opinion(20.0, 100.0, *found), case.policy, LEARNED, 10)
+    assert [(one.reason, "not proven" in one.message) for one in listed if one.check == ERRORS] == [
+        ("suspect", unproven)
+    ]

@@ -85,4 +85,4 @@ def stepped(*steps: Iterable[Interval], by: PolicySpec, learned: Learned = CALM)
 
 def worth(evidence: Evidence, check: str) -> float:
     """What the bets of one check have come to; 1 before the first."""
-    return sum(evidence.bets.get(check, (1.0,)))
+    return sum(evidence.processes.get(check, (1.0,)))

@@ -19,7 +19,7 @@ from tests.simulation.prometheus import Prometheus
 
 EDGES = frozenset((transition.source, transition.target) for transition in TRANSITIONS)
 WAYS_BACK = frozenset({Phase.ROLLING_BACK, Phase.ROLLED_BACK, Phase.ABORTED, Phase.FAILED})
-HOLDS = frozenset({Reason.DRIFTED, Reason.PAUSED, Reason.STUCK})
+HOLDS = frozenset({Reason.DRIFTED, Reason.PAUSED, Reason.STUCK, Reason.STABLE_NOT_READY})
 LAST_WORDS = frozenset(
     {"release.succeeded", "release.rolled_back", "release.aborted", "release.failed", "release.rejected"}
 )
@@ -112,11 +112,11 @@ class Invariants:
         """I12: the evidence of a release is never forgotten, so that its budget of false alarms is spent once."""
         old, new = before.evidence, now.evidence
         assert new.seconds >= old.seconds, "I12 time in the evidence was lost"
-        assert new.bets == old.bets or new.seconds > old.seconds, "I12 bets changed without an interval"
-        for check, process in old.bets.items():
+        assert new.processes == old.processes or new.seconds > old.seconds, "I12 bets changed without an interval"
+        for check, process in old.processes.items():
             # Cash is only ever staked: a process that began anew would have all of it again.
-            assert check in new.bets, f"I12 {check} was forgotten"
-            assert new.bets[check][0] <= process[0], f"I12 {check} began anew"
+            assert check in new.processes, f"I12 {check} was forgotten"
+            assert new.processes[check][0] <= process[0], f"I12 {check} began anew"
         assert new.strikes >= old.strikes, "I12 a strike was forgotten"
         assert old.retreats <= new.retreats <= old.retreats + 1, "I12 retreats were forgotten"
         assert before.learned is None or now.learned == before.learned, "I12 learned twice"

@@ -89,7 +89,7 @@ def grow(process: Sequence[float], logs: Sequence[float], share: float, cap: flo
     lowers it. A process that never bet is all cash; one that was kept with other bets than these brings what it had.
     """
     cash, *bets = process if len(process) == len(logs) + 1 else (worth(process), *([0.0] * len(logs)))
-    stake = share * cash / len(logs)
+    stake, cap = share * cash / len(logs), min(cap, _MOST_LOG)
     grown = [cash - share * cash]
     for bet, one in zip(bets, logs, strict=True):
         wealth = (bet + stake) * exp(one if one < cap else cap)  # noqa: FURB136 - a call costs more than the exp

@@ -64,7 +64,7 @@ class Learned(Model):
     pods: int = 0
     """How many pods of stable could be told apart."""
     per_second: float = 0.0
-    """Requests of the service, per second."""
+    """Requests of stable per second, while it had any."""
     errors: Habit = Field(default_factory=Habit)
     bounds: Listed[float] = ()
     """Latency bounds worth comparing, in milliseconds: from the one above stable's median up to 10 s."""
@@ -101,7 +101,7 @@ def learn(past: Sequence[Block], bounds: Sequence[float], by_pod: Sequence[Block
     seen = [cell for cell in cells if cell.requests]
     if not seen:
         return Learned()
-    seconds = sum(block.end - block.start for block in past)
+    seconds = sum(block.end - block.start for block, cell in zip(past, cells, strict=True) if cell.requests)
     errors = [
         _Row(cell.requests, cell.errors, tuple((pod.requests, pod.errors) for pod in each))
         for cell, each in zip(cells, pods, strict=True)

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from pydantic import Field
 
-from rollout.core.counts import Counts, Tally, plus
+from rollout.core.counts import Counts, Tally, blamed, plus
 from rollout.core.judging.clumps import Learned
 from rollout.core.policy import PolicySpec
 from rollout.core.quantities import Listed, Model, format_duration, parse_duration
@@ -44,7 +44,7 @@ class Interval:
 class Evidence(Model):
     """The judge's whole memory of a release; small, and the same after a round trip through JSON."""
 
-    bets: dict[str, Listed[float]] = Field(default_factory=dict)
+    processes: dict[str, Listed[float]] = Field(default_factory=dict)
     """Per check (cash, wealth of each bet), from the first interval of the release on."""
     proof: dict[str, Listed[float]] = Field(default_factory=dict)
     """Per check the log-wealth of bets for the canary, in this step."""
@@ -138,6 +138,18 @@ def spelled(milliseconds: float) -> str:
     if milliseconds != int(milliseconds):
         return f"{milliseconds!r}ms"
     return format_duration(timedelta(milliseconds=milliseconds))
+
+
+def blame(evidence: Evidence, tally: Tally, weight: int) -> Tally:
+    """Tell whose the lost requests of an interval are, by what the canary lacks in the whole step.
+
+    Chance grows with the root of the requests only, so what is forgiven in one interval is not in many.
+    """
+    if not tally.lost:
+        return tally
+    own = blamed(plus(evidence.step, tally), weight).lost - evidence.step.lost
+    own = min(tally.lost, max(0, own))
+    return tally.model_copy(update={"lost": own, "astray": tally.astray + tally.lost - own})
 
 
 def failed(tally: Tally) -> tuple[int, int]:

@@ -43,9 +43,9 @@ class Gates(Model):
     """The memory of the gates."""
 
     streaks: dict[str, int] = Field(default_factory=dict)
-    """How many looks in a row each was beyond its limit."""
+    """How many looks in a row each was beyond its limit; only of what was measured in this release."""
     stable: dict[str, float] = Field(default_factory=dict)
-    """The highest reading of stable while it had traffic: what is left to compare with at the last step."""
+    """The last reading of stable while it had traffic: what is left to compare with at the last step."""
 
 
 class _Look(NamedTuple):
@@ -79,10 +79,10 @@ def look(
     stable = dict(gates.stable)
     for name, reading in known.items() if control else ():
         if name in SIGNALS and reading.stable is not None:
-            stable[name] = max(stable.get(name, 0.0), reading.stable)
+            stable[name] = reading.stable
     streaks, verdicts = {}, []
     looks = (
-        *_saturation(known, grown, stable, policy.checks.saturation),
+        *(_kept(one, readings, gates) for one in _saturation(known, grown, stable, policy.checks.saturation)),
         *(_custom(check, readings, control=control) for check in policy.checks.custom),
     )
     for one in looks:
@@ -90,9 +90,19 @@ def look(
         kept = gates.streaks.get(one.name, 0)
         unseen = one.value is None and not one.beyond and not one.fine
         streak = kept if unseen else kept + 1 if one.beyond else 0
-        streaks[one.name] = streak
+        if one.value is not None or one.name in gates.streaks or one.beyond:
+            streaks[one.name] = streak
         verdicts.append(_verdict(one, streak))
     return Gates(streaks=streaks, stable=stable), tuple(verdicts)
+
+
+def _kept(one: _Look, readings: Readings | Unavailable | None, gates: Gates) -> _Look:
+    """A signal that was measured before is waited for while Prometheus does not answer; no answer is no absence."""
+    ours = one.name == f"saturation {_OVERFLOW}"
+    if ours or one.value is not None or not isinstance(readings, Unavailable):
+        return one
+    said = f"saturation: no value for now: {readings.message}"
+    return one._replace(said=said, silent=one.name in gates.streaks)
 
 
 def _saturation(known: Readings, grown: Tally, stable: Mapping[str, float], limits: Saturation) -> Iterator[_Look]:
@@ -114,7 +124,7 @@ def _saturation(known: Readings, grown: Tally, stable: Mapping[str, float], limi
 def _signal(name: str, value: float | None, stable: float | None, limit: float, limits: Saturation, said: str) -> _Look:
     text = f"saturation: not measured, {name} is not exported"
     if value is not None:
-        beside = "" if stable is None else f", stable at most {stable:.1%}"
+        beside = "" if stable is None else f", stable {stable:.1%}"
         text = f"saturation: {value:.1%} {said}{beside}; the limit is {limit:.1%}"
     beyond = value is not None and value > limit
     return _Look(f"saturation {name}", value, limit, beyond, limits.failures, limits.action, text, stable)
@@ -165,7 +175,8 @@ def _verdict(one: _Look, streak: int) -> Verdict:
     fails = one.beyond and streak >= one.failures and one.action == "rollback"
     message = one.said
     if one.beyond:
-        message += f"; {streak} looks in a row, {one.action} at {one.failures} (a threshold, not a statistic)"
+        looks = "1 look" if streak == 1 else f"{streak} looks in a row"
+        message += f"; {looks}, {one.action} at {one.failures} (a threshold, not a statistic)"
     outcome: Outcome
     reason = ""
     if fails:

@@ -54,9 +54,14 @@ def limit_of(check: str, evidence: Evidence, learned: Learned) -> float:
     return _slow_limit(bound_of(check), evidence, learned)
 
 
+def has_control(policy: PolicySpec) -> bool:
+    """Whether the first step leaves stable enough to compare with."""
+    return policy.steps[0].weight <= NO_CONTROL
+
+
 def may_retreat(evidence: Evidence, policy: PolicySpec) -> bool:
     """Whether a retreat gives a control back, and has not been tried too often."""
-    return evidence.retreats < MOST_RETREATS and policy.steps[0].weight <= NO_CONTROL
+    return evidence.retreats < MOST_RETREATS and has_control(policy)
 
 
 def retreat(evidence: Evidence, check: str, policy: PolicySpec, learned: Learned) -> Evidence:
@@ -90,7 +95,8 @@ def grow(
         m = pace.clump(habit, n, limit)
         logs = betting.beyond(bad, n, m, limit, _BETS)
         span, outage = policy.judge.caps.latency.total_seconds(), policy.judge.caps.outage.total_seconds()
-        most = max(min(1 / 2, pace.seconds / max(1e-3, span)), pace.seconds * max(0.0, dead) / max(outage, 1e-3))
+        outage = max(outage, 1.34 * pace.seconds)
+        most = max(min(1 / 2, pace.seconds / max(1e-3, span)), pace.seconds * max(0.0, dead) / outage)
         cap = (log(ALARM / (weight * FIRST)) + log(2)) * most
         guard[check] = betting.grow(guard.get(check, ()), logs, pace.share(guard.get(check)), cap)
     return guard

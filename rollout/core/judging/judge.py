@@ -73,7 +73,7 @@ def look(evidence: Evidence, interval: Interval, policy: PolicySpec, learned: Le
     tally, seconds, clean = interval.tally, max(interval.seconds, 1e-3), not interval.straddles
     found = sum(parts_of(evidence, policy, learned).values())
     pace = Pace(policy, seconds, evidence, found if found < min(_QUIET, suspicion(policy)) else None)
-    bets, suspended = dict(evidence.bets), list[str]()
+    bets, suspended = dict(evidence.processes), list[str]()
     control = interval.weight <= NO_CONTROL
     # Around a retreat the canary's requests are from before it and stable's from after: no control, in one interval.
     compared = control and (clean or not evidence.alarm)
@@ -88,7 +88,7 @@ def look(evidence: Evidence, interval: Interval, policy: PolicySpec, learned: Le
     )
     return evidence.model_copy(
         update={
-            "bets": bets,
+            "processes": bets,
             "proof": _proof(evidence, tally, pace, policy, learned) if control and clean else evidence.proof,
             "guard": evidence.guard if control or not clean else guard.grow(evidence, tally, pace, policy, learned),
             "step": plus(evidence.step, tally) if clean else evidence.step,
@@ -122,7 +122,9 @@ def opinion(evidence: Evidence, policy: PolicySpec, learned: Learned, weight: in
     if evidence.dead or total >= convicts or evidence.strikes >= guard.STRIKES:
         kind, check = "guilty", evidence.dead or (worst if total >= convicts else AT_FULL_WEIGHT)
     elif sum(guarded.values()) >= guard.ALARM:
-        kind = "alarm" if guard.may_retreat(evidence, policy) else "suspect"
+        # A policy whose first weight leaves no control either has only the past: then that convicts, at the full price.
+        alone = not guard.has_control(policy) and sum(guarded.values()) >= convicts
+        kind = "guilty" if alone else "alarm" if guard.may_retreat(evidence, policy) else "suspect"
         check = max(guarded, key=guarded.__getitem__)
     elif total >= suspicion(policy):
         kind, check = "suspect", worst
@@ -172,15 +174,10 @@ def may_leave(found: Opinion, held_for: str, stayed: float, hold: float, policy:
     return stayed >= (min(hold, policy.judge.dwell.total_seconds()) if early else hold)
 
 
-def following(step: int, evidence: Evidence, policy: PolicySpec) -> int:
-    """The step after this one; after a retreat the last again, since those between were passed before."""
-    return len(policy.steps) - 1 if evidence.retreats else step + 1
-
-
 def parts_of(evidence: Evidence, policy: PolicySpec, learned: Learned) -> dict[str, float]:
     """What each check adds to `E`; at the beginning they add up to 1."""
     weights = weights_of(policy, learned)
-    return {check: weight * betting.worth(evidence.bets.get(check, ())) for check, weight in weights.items()}
+    return {check: weight * betting.worth(evidence.processes.get(check, ())) for check, weight in weights.items()}
 
 
 def weights_of(policy: PolicySpec, learned: Learned) -> Mapping[str, float]:
@@ -261,7 +258,7 @@ def _look_at_traffic(bets: _Bets, interval: Interval, pace: Pace, policy: Policy
     """Sample ratio mismatch: the canary gets more or less than its weight says, beyond the tolerated odds."""
     tally, weight = interval.tally, interval.weight
     arrived = tally.canary.requests + tally.canary.disconnects + tally.lost
-    others = tally.stable.requests + tally.stable.disconnects
+    others = tally.stable.requests + tally.stable.disconnects + tally.astray
     # At weight 100 nothing is too much, and the odds that stable may still have are those of a proxy in two hundred.
     share = min(weight, 99.5) / 100
     odds, tolerance = share / (1 - share), policy.checks.traffic.tolerance

@@ -11,7 +11,7 @@ from typing import Literal
 from rollout.core.counts import Tally
 from rollout.core.judging import guard, judge
 from rollout.core.judging.clumps import Learned
-from rollout.core.judging.evidence import NO_CONTROL, Evidence, Interval, next_step
+from rollout.core.judging.evidence import NO_CONTROL, Evidence, Interval, blame, next_step
 from rollout.core.policy import PolicySpec
 
 Traffic = Callable[[int, float, float], Tally | None]
@@ -48,7 +48,9 @@ def run(policy: PolicySpec, learned: Learned, traffic: Traffic, *, most_seconds:
             break
         now += seconds
         first = evidence.looks == 0
-        interval = Interval(tally=tally, weight=weight, seconds=seconds, settling=first, straddles=first)
+        interval = Interval(
+            tally=blame(evidence, tally, weight), weight=weight, seconds=seconds, settling=first, straddles=first
+        )
         evidence = judge.look(evidence, interval, policy, learned)
         found = judge.opinion(evidence, policy, learned, weight)
         if found.kind == "guilty":
@@ -62,7 +64,7 @@ def run(policy: PolicySpec, learned: Learned, traffic: Traffic, *, most_seconds:
             unproven += found.kind != "proven" and weight <= NO_CONTROL
             if step + 1 == len(steps):
                 return Ended("promoted", now, step, "", evidence, tuple(reached), unproven)
-            step, began = judge.following(step, evidence, policy), now
+            step, began = step + 1, now
             reached += [now] * (step + 1 - len(reached))
             evidence = next_step(evidence)
     return Ended("held", now, step, held_for, evidence, tuple(reached), unproven)

@@ -5,7 +5,8 @@ Nothing is decided here; `judge.opinion` and `judge.waiting_for` decide, and the
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil, log
+from decimal import ROUND_FLOOR, Context
+from math import ceil, floor, log
 from typing import Literal
 
 from rollout.core.checks import Tolerance
@@ -39,6 +40,21 @@ from rollout.core.quantities import Model, format_share
 Outcome = Literal["pass", "fail", "unknown", "unmeasured"]
 _NEVER = 1e9
 """More requests than this are not worth waiting for."""
+_UNCOUNTABLE = 1e12
+"""Evidence from here on is beyond imagination."""
+_FOUR_DIGITS = Context(prec=4, rounding=ROUND_FLOOR)
+
+
+def odds(evidence: float) -> str:
+    """Evidence as a number that a person can say, never more than it is: 3.4, 99, 1,200, `10^12 or more`."""
+    if evidence >= _UNCOUNTABLE:
+        return "10^12 or more"
+    return f"{floor(evidence * 10) / 10:g}" if evidence < 10 else f"{floor(evidence):,}"
+
+
+def shortened(evidence: float) -> float:
+    """Evidence to four digits, never more than it is: 99.999 has not convicted."""
+    return float(_FOUR_DIGITS.create_decimal_from_float(min(evidence, betting.MOST)))
 
 
 class Verdict(Model):
@@ -225,7 +241,12 @@ def _needs(
 
 
 def _verdict(account: _Account, evidence: Evidence, found: Opinion, policy: PolicySpec, weight: int) -> Verdict:
-    return _told(account, found, policy, *_outcome(account, evidence, found, policy, weight))
+    told = _told(account, found, policy, *_outcome(account, evidence, found, policy, weight))
+    if told.reason != "low-data":
+        return told
+    # The counts that are shown hold requests from before the weight changed; those do not help to pass.
+    so_far = evidence.step.canary.requests + evidence.step.lost
+    return told.model_copy(update={"message": f"{told.message}, {so_far:,} so far"})
 
 
 def _told(account: _Account, found: Opinion, policy: PolicySpec, outcome: Outcome, reason: str) -> Verdict:
@@ -243,12 +264,12 @@ def _told(account: _Account, found: Opinion, policy: PolicySpec, outcome: Outcom
         stable=stable,
         stable_bad=others_bad,
         stable_requests=others,
-        evidence=float(f"{min(said, betting.MOST):.4g}"),
+        evidence=shortened(said),
         convicts=guard.ALARM if account.guarded else found.convicts,
-        proof=float(f"{min(account.proof, betting.MOST):.4g}"),
+        proof=shortened(account.proof),
         needs=account.needs,
     )
-    return verdict.model_copy(update={"message": _sentence(verdict, account, policy)})
+    return verdict.model_copy(update={"message": _sentence(verdict, account, found, policy)})
 
 
 def _names(check: str) -> tuple[str, ...]:
@@ -305,7 +326,7 @@ def _beside(check: str, evidence: Evidence, found: Opinion, policy: PolicySpec) 
         return Verdict(
             check=check, outcome="fail", value=round(share, 8), limit=limit.max, bad=bad, requests=n,
             stable=round(_share(others_bad, others), 8), stable_bad=others_bad, stable_requests=others,
-            evidence=float(f"{min(found.evidence, betting.MOST):.4g}"), convicts=found.convicts, message=message,
+            evidence=shortened(found.evidence), convicts=found.convicts, message=message,
         )  # fmt: skip
     message = (
         f"last step: {evidence.strikes} alarms at full weight that vanished when stable had traffic again, "
@@ -334,7 +355,7 @@ def _share(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
 
 
-def _sentence(verdict: Verdict, account: _Account, policy: PolicySpec) -> str:
+def _sentence(verdict: Verdict, account: _Account, found: Opinion, policy: PolicySpec) -> str:
     share = f"{verdict.bad:,} of {verdict.requests:,} requests {account.what} ({verdict.value or 0:.2%})"
     beside = f"stable {verdict.stable_bad:,} of {verdict.stable_requests:,} ({verdict.stable or 0:.2%})"
     if verdict.check == "traffic":
@@ -345,17 +366,20 @@ def _sentence(verdict: Verdict, account: _Account, policy: PolicySpec) -> str:
         held = f"no control is left; stable's past allows {account.limit:.2%}"
     else:
         held = f"the limit is {format_share(round(account.limit, 6))}"
-    return f"{verdict.check}: {share}, {held}{_conclusion(verdict, account, policy)}"
+    return f"{verdict.check}: {share}, {held}{_conclusion(verdict, account, found, policy)}"
 
 
-def _conclusion(verdict: Verdict, account: _Account, policy: PolicySpec) -> str:
-    chance = f"by chance at most once in {min(verdict.evidence, 1e12):,.0f} (rolls back at {verdict.convicts:,.0f})"
+def _conclusion(verdict: Verdict, account: _Account, found: Opinion, policy: PolicySpec) -> str:
+    chance = f"by chance at most once in {odds(verdict.evidence)} (rolls back at {verdict.convicts:,.0f})"
     more = "" if verdict.needs is None else f", about {verdict.needs:,} more requests"
     if verdict.outcome == "fail":
         return f"; {chance}"
-    weighed = f"evidence {verdict.evidence:,.1f} of {verdict.convicts:,.0f}"
+    weighed = f"evidence {odds(verdict.evidence)} of {verdict.convicts:,.0f}"
+    # Where the release is convicted nothing is left to prove, by this check or another.
+    settled = found.kind == "guilty" or verdict.evidence >= verdict.convicts
+    doubted = weighed if settled else f"not proven yet, {weighed}{more}"
     said = {
-        "suspect": f"{weighed}, to ask for a control" if account.guarded else f"not proven yet, {weighed}{more}",
+        "suspect": f"{weighed}, to ask for a control" if account.guarded else doubted,
         "no-data": "waiting for a histogram that began at this weight",
         "no-bucket": "its histogram has had no such bucket at this weight yet",
         "low-data": f"waiting for {policy.checks.min_requests:,} requests that began at this weight",

@@ -123,7 +123,7 @@ class Outcome:
 
 
 class TooShort(ValueError):  # noqa: N818 - an answer for the user, no programming error
-    """The history has no room for a release. `needed` says how much time there must be."""
+    """The history has no room for the holds of a release. `needed` says how much time there must be."""
 
     def __init__(self, needed: timedelta) -> None:
         super().__init__(f"a release of this policy needs {needed} of history")
@@ -139,7 +139,7 @@ def prepare(history: History, policy: PolicySpec, runs: int, dice: Callable[[int
     first = next((index for index, block in enumerate(history.blocks) if block.start >= history.since), None)
     there = 0 if first is None else len(history.blocks) - first
     if first is None or there * interval < holds:
-        raise TooShort(timedelta(seconds=most))
+        raise TooShort(timedelta(seconds=ceil(holds / interval) * interval))
     most = min(most, there * interval)
     room = max(0, there - ceil(most / interval))
     different = min(ceil(runs / SPLITS), room + 1)

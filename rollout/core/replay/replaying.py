@@ -12,7 +12,7 @@ from typing import Literal
 from rollout.core.counts import Counts, Tally, plus
 from rollout.core.judging import judge
 from rollout.core.judging.clumps import Learned
-from rollout.core.judging.evidence import Evidence, Interval, failed, next_step
+from rollout.core.judging.evidence import Evidence, Interval, blame, failed, next_step
 from rollout.core.judging.past import Block
 from rollout.core.policy import PolicySpec
 
@@ -150,6 +150,7 @@ def review(
         if first and index:
             evidence = next_step(evidence)
         tally = _without(block.tally(bounds), losses * (block.end - block.start))
+        tally = blame(evidence, tally, weight)
         seconds = block.end - block.start
         interval = Interval(tally=tally, weight=weight, seconds=seconds, settling=first, straddles=first)
         evidence = judge.look(evidence, interval, policy, learned)
