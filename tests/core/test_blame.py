@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rollout.core.counts import Counts, Tally, blamed
 from rollout.core.judging import judge
-from rollout.core.judging.evidence import Evidence, Interval
+from rollout.core.judging.evidence import Evidence, Interval, blame
 from rollout.core.judging.trial import Ended, Traffic, run
 from rollout.core.replay.chance import binomial
 from tests.core.traffic import CALM, policy, version
@@ -162,3 +162,16 @@ def test_a_release_beside_a_stable_that_loses_requests_goes_on_to_its_end(share:
 @pytest.mark.parametrize("share", [0.2, 1.0])
 def test_a_release_whose_canary_loses_requests_is_rolled_back(share: float) -> None:
     assert ended(share, whose="canary", since=60.0).outcome == "rolled back"
+
+
+def test_what_stables_full_circuit_breaker_refused_does_not_fill_the_canarys() -> None:
+    its_share = Tally(canary=Counts(requests=100), stable=Counts(requests=800), lost=100, overflowed=100)
+    seen = blame(Evidence(), its_share, 10)
+    assert (seen.lost, seen.astray, seen.overflowed) == (0, 100, 0)
+
+
+def test_what_the_canarys_own_refused_still_counts() -> None:
+    nothing_arrived = Tally(stable=Counts(requests=900), lost=100, overflowed=100)
+    seen = blame(Evidence(), nothing_arrived, 10)
+    assert seen.lost == seen.overflowed > 50
+    assert seen.lost + seen.astray == 100

@@ -149,7 +149,10 @@ def blame(evidence: Evidence, tally: Tally, weight: int) -> Tally:
         return tally
     own = blamed(plus(evidence.step, tally), weight).lost - evidence.step.lost
     own = min(tally.lost, max(0, own))
-    return tally.model_copy(update={"lost": own, "astray": tally.astray + tally.lost - own})
+    others = tally.lost - own
+    # A full circuit breaker's refusals have no version either: those that are not the canary's do not fill its own.
+    refused = max(0, tally.overflowed - others)
+    return tally.model_copy(update={"lost": own, "astray": tally.astray + others, "overflowed": refused})
 
 
 def failed(tally: Tally) -> tuple[int, int]:
