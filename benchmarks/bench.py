@@ -13,7 +13,7 @@ from rollout.core.judging.evidence import Evidence, Interval
 from rollout.core.judging.judge import look, opinion
 from rollout.core.policy import PolicySpec
 from rollout.core.release import Status
-from rollout.core.route import Target
+from rollout.core.route import Leg, Target
 
 BOUNDS = (50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10000.0)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -77,7 +77,7 @@ def reading_a_route() -> Callable[[], object]:
         "spec": {"hosts": ["a"], "http": [*[header] * 19, main]},
     }
     rule = {"spec": {"host": "a", "subsets": [{"name": "v1", "labels": {"version": "v1"}}]}}
-    target = Target("n", "a", "a", "a", "primary", "version", "v2")
+    target = Target("n", "a", (Leg("n", "a", "primary"),), "a", "version", "v2")
     return lambda: reading(virtual_service, rule, target)
 
 

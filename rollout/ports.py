@@ -12,8 +12,10 @@ from rollout.core.checks import CustomCheck
 from rollout.core.counts import Samples
 from rollout.core.events import Notice, Scalar
 from rollout.core.judging.gates import Readings
+from rollout.core.lease import Claim, Lease
 from rollout.core.policy import Metrics as MetricsPolicy
 from rollout.core.policy import PolicySpec
+from rollout.core.preflight import Report
 from rollout.core.release import Release, ReleaseSpec, Status
 from rollout.core.route import Gone, Mesh, Problem, Route, Target, Unavailable
 from rollout.core.workload import Health
@@ -72,6 +74,10 @@ class Releases(Protocol):
         """Take our finalizer off; one that is gone is fine. Raises Conflict; Refused if not allowed."""
         ...
 
+    def unchanged(self, release: Release) -> bool:
+        """Whether the watch is alive and says that nobody has changed the release since it was read or saved."""
+        ...
+
     def watch(self, namespace: str | None) -> AsyncGenerator[Release, None]:
         """All releases, then those that are new, deleted but held, or of a changed `spec`; ends with Outage.
 
@@ -83,8 +89,8 @@ class Releases(Protocol):
 class Traffic(Protocol):
     """The mesh. A precise edit or none: nothing but weights and our own route entries ever changes."""
 
-    async def observe(self, target: Target) -> Mesh | Gone | Unavailable:
-        """Read the route. Never raises."""
+    async def observe(self, target: Target, *, remembered: bool = False) -> Mesh | Gone | Unavailable:
+        """Read the route; `remembered`: what a watch told a moment ago will do. Never raises."""
         ...
 
     async def set_route(self, target: Target, route: Route, seen: Mesh) -> None:
@@ -107,8 +113,16 @@ class Traffic(Protocol):
 class Workloads(Protocol):
     """The Deployments, which are CI's; we only read them."""
 
-    async def health(self, namespace: str, deployment: str) -> Health | Unavailable:
-        """How a version's pods are. Never raises."""
+    async def health(self, namespace: str, deployment: str, *, remembered: bool = False) -> Health | Unavailable:
+        """How a version's pods are; `remembered`: what a watch told a moment ago will do. Never raises."""
+        ...
+
+
+class Preflight(Protocol):
+    """What is around the route: everything that would make a release hurt, or blind."""
+
+    async def inspect(self, target: Target, policy: PolicySpec) -> Report | Unavailable:
+        """Look at all of it. Never raises; what may not be read is a finding."""
         ...
 
 
@@ -128,6 +142,8 @@ class Subject:
     """Their Deployments."""
     interval: timedelta = timedelta(seconds=15)
     """Time between scrapes."""
+    hosts: tuple[str, ...] = ()
+    """The canary's and stable's own Service, of the same namespace, where a host split tells the versions apart."""
 
 
 class Metrics(Protocol):
@@ -145,8 +161,8 @@ class Metrics(Protocol):
 class Policies(Protocol):
     """The policies the controller knows."""
 
-    def find(self, namespace: str, service: str) -> PolicySpec | Problem:
-        """The last good policy of a service, or why there is none."""
+    async def find(self, namespace: str, service: str) -> PolicySpec | Problem:
+        """The last good policy of a service, or why there is none. Raises Outage if that cannot be known now."""
         ...
 
 
@@ -162,9 +178,51 @@ class Announcer(Protocol):
         ...
 
 
+class Leases(Protocol):
+    """The one Lease that the controllers of a shard compete for."""
+
+    async def get(self) -> Lease | None:
+        """The Lease as the API server holds it now; None if there is none."""
+        ...
+
+    async def put(self, claim: Claim, over: Lease | None) -> Lease:
+        """Write the claim over what was read, or make the Lease where there was none.
+
+        Raises Conflict if it is another one by now; one that was deleted is made again. NotFound, Refused if there
+        can be none.
+        """
+        ...
+
+    def watch(self, since: Lease) -> AsyncGenerator[Lease | None, None]:
+        """Every state after `since`, None when it was deleted; ends now and then. Use `aclosing`."""
+        ...
+
+
+class Fence(Protocol):
+    """Whether we are the one who may write. It is asked before every write, and costs nothing to ask."""
+
+    def __call__(self) -> float:
+        """How many seconds a write that begins now may take. Raises Outage when nothing may be written."""
+        ...
+
+
 class Clock(Protocol):
     """The only source of time."""
 
     def now(self) -> datetime:
         """The current time in UTC."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything outside, as ports."""
+
+    releases: Releases
+    traffic: Traffic
+    workloads: Workloads
+    metrics: Metrics
+    policies: Policies
+    preflight: Preflight
+    announcer: Announcer
+    clock: Clock

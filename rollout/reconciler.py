@@ -1,53 +1,30 @@
 """Observe, decide, save, act: one cycle of one release. No branch on phase lives here; the core decides.
 
-On any error the cycle stops where it is. Nothing is retried, compensated or remembered: the next cycle finds out again
-from the Release and the VirtualService what is the case. What was decided is saved before any of it is done.
+On any error the cycle stops where it is. Nothing is retried or compensated: the next cycle finds out again from the
+Release and the VirtualService what is the case. What was decided is saved before any of it is done.
+
+While a release is watched at its weight, most looks change nothing but what was counted. Such a look reads what the
+watches last told, and its result may wait for the next one to be saved; whatever is to be done is decided on what the
+API server holds, never on what was told a moment ago.
 """
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import assert_never
 
-from rollout.core.analysis import samples_since
 from rollout.core.counts import Samples
 from rollout.core.decide import Decision, Seen, decide
 from rollout.core.events import Scalar
 from rollout.core.intents import AddSubset, Announce, DropDestination, DropSubset, Hold, LetGo, RouteChange, SetRoute
-from rollout.core.judging.clumps import Learned
-from rollout.core.judging.evidence import judged_bounds
-from rollout.core.judging.gates import Readings
 from rollout.core.judging.judge import Opinion
 from rollout.core.judging.verdicts import Verdict
-from rollout.core.looking import (
-    comes_before,
-    is_beginning,
-    is_over,
-    needs_past,
-    needs_readings,
-    needs_samples,
-    needs_stable,
-)
-from rollout.core.policy import PolicySpec
+from rollout.core.looking import is_only_counted, is_steady, longest_unsaved
 from rollout.core.release import Release
-from rollout.core.route import Mesh, Problem, Target, Unavailable
-from rollout.core.workload import Health
-from rollout.history import learn_past
-from rollout.ports import (
-    Announcer,
-    Clock,
-    Conflict,
-    Metrics,
-    NotFound,
-    Outage,
-    Policies,
-    Refused,
-    Releases,
-    Subject,
-    Traffic,
-    Workloads,
-)
+from rollout.core.route import Target
+from rollout.observer import Observer
+from rollout.ports import Conflict, NotFound, Outage, Refused, World
 
 Key = tuple[str, str]
 AFTER_A_CONFLICT = timedelta(milliseconds=100)
@@ -55,27 +32,17 @@ LONGEST_RETRY = timedelta(seconds=5)
 AFTER_AN_OUTAGE = timedelta(seconds=1)
 
 
-@dataclass(frozen=True, slots=True)
-class World:
-    """Everything outside, as ports."""
-
-    releases: Releases
-    traffic: Traffic
-    workloads: Workloads
-    metrics: Metrics
-    policies: Policies
-    announcer: Announcer
-    clock: Clock
-
-
 class Reconciler:
     """Carries one release one step towards its end, each time it is called."""
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._observer = Observer(world)
         self._announced: dict[Key, tuple[str, int]] = {}
         self._observing: dict[Key, tuple[Release, asyncio.Task[Seen]]] = {}
         self._failing: dict[Key, tuple[str, int]] = {}
+        self._unsaved: dict[Key, tuple[Release, datetime]] = {}
+        """The release as it would be saved now, and when it was saved last."""
 
     def interrupt(self, release: Release) -> None:
         """If the release changed: do not let a slow answer of the old look delay what it asks for now."""
@@ -93,12 +60,11 @@ class Reconciler:
         Raises Outage if the Kubernetes API cannot be asked; nothing was done then.
         """
         world = self._world
-        release = await world.releases.get(*key)
+        release = await self._read(key)
         if release is None:
-            self._announced.pop(key, None)
-            self._failing.pop(key, None)
+            self._forget(key)
             return None
-        task = asyncio.create_task(self._observe(release))
+        task = asyncio.create_task(self._observer.observe(release, self._last_announced(release)))
         self._observing[key] = release, task
         try:
             seen = await task
@@ -109,19 +75,28 @@ class Reconciler:
             return timedelta(0)
         finally:
             del self._observing[key]
-        decision = decide(release, seen, world.clock.now())
-        if decision.status != release.status:
+        now = world.clock.now()
+        decision = decide(release, seen, now)
+        if is_steady(release) and not is_only_counted(release.status, decision.status):
+            seen = replace(seen, **await self._observer.around(release, seen.policy, remembered=False))
+            now = world.clock.now()
+            decision = decide(release, seen, now)
+        if self._may_wait(release, decision, now):
+            self._unsaved[key] = release.model_copy(update={"status": decision.status}), self._saved_at(key, now)
+        elif decision.status != release.status:
             try:
                 release = await world.releases.save(release, decision.status)
             except Conflict:
+                self._unsaved.pop(key, None)
                 return AFTER_A_CONFLICT
             except NotFound:
                 return None
+            self._unsaved[key] = release, now
         done = await self._act(release, decision)
         await self._record(release, decision, seen)
         if decision.requeue_after is None:
             # Over and announced: nothing will be asked of it again, so nothing is kept of it.
-            self._announced.pop(key, None)
+            self._forget(key)
         if not done:
             _, times = self._failing.get(key, ("", 0))
             patience: timedelta = min(LONGEST_RETRY, AFTER_A_CONFLICT * 2.0 ** min(times, 10))
@@ -129,82 +104,36 @@ class Reconciler:
         self._failing.pop(key, None)
         return decision.requeue_after
 
-    async def _observe(self, release: Release) -> Seen:
-        """Look at what the core needs to decide on this release; looking is free of side effects."""
-        world, status = self._world, release.status
+    def _forget(self, key: Key) -> None:
+        for known in (self._announced, self._failing, self._unsaved):
+            known.pop(key, None)
+
+    async def _read(self, key: Key) -> Release | None:
+        """The release as it is, with what the last looks counted where nobody has changed it since."""
+        mine, _ = self._unsaved.get(key, (None, None))
+        if mine is not None and is_steady(mine) and self._world.releases.unchanged(mine):
+            return mine
+        release = await self._world.releases.get(*key)
+        if release is None or mine is None or (release.uid, release.revision) != (mine.uid, mine.revision):
+            self._unsaved.pop(key, None)
+            return release
+        return mine
+
+    def _last_announced(self, release: Release) -> int:
         uid, announced = self._announced.get(release.key, ("", 0))
-        known = announced if uid == release.uid else 0
-        if is_over(release):
-            return Seen(announced=known)
-        policy: PolicySpec | Problem | None = status.policy
-        rivals: tuple[str, ...] = ()
-        if is_beginning(release):
-            policy = release.spec.policy or world.policies.find(release.namespace, release.spec.service)
-            rivals = await self._rivals(release)
-        if policy is None or isinstance(policy, Problem):
-            return Seen(policy=policy, rivals=rivals, announced=known)
-        target = release.target(policy)
-        subject = _subject(release, target, policy)
-        mesh, health, stable_health, samples, past, readings = await asyncio.gather(
-            world.traffic.observe(target),
-            self._health(target, policy, target.canary),
-            self._health(target, policy, target.stable if needs_stable(release) else None),
-            self._samples(release, subject, policy),
-            self._past(release, subject, policy),
-            self._readings(release, subject, policy),
-        )
-        if is_beginning(release) and isinstance(mesh, Mesh):
-            rivals = (*rivals, *await self._holder(release, mesh, rivals))
-        return Seen(
-            mesh=mesh,
-            health=health,
-            stable_health=stable_health,
-            samples=samples,
-            past=past,
-            readings=readings,
-            policy=policy,
-            rivals=rivals,
-            announced=known,
-        )
+        return announced if uid == release.uid else 0
 
-    async def _rivals(self, release: Release) -> tuple[str, ...]:
-        """Unfinished releases of the same service that began, or were made, before this one."""
-        others = await self._world.releases.list(release.namespace, release.spec.service)
-        return tuple(other.name for other in others if comes_before(other, release))
+    def _saved_at(self, key: Key, now: datetime) -> datetime:
+        return self._unsaved[key][1] if key in self._unsaved else now
 
-    async def _holder(self, release: Release, mesh: Mesh, known: tuple[str, ...]) -> tuple[str, ...]:
-        """The unfinished release that ordered this route last: another service's, on the same VirtualService."""
-        if mesh.release in {"", release.name, *known}:
-            return ()
-        holder = await self._world.releases.get(release.namespace, mesh.release)
-        return () if holder is None or is_over(holder) else (holder.name,)
-
-    async def _health(self, target: Target, policy: PolicySpec, version: str | None) -> Health | Unavailable | None:
-        if version is None:
-            return None
-        return await self._world.workloads.health(target.namespace, policy.deployment_of(target.service, version))
-
-    async def _samples(
-        self, release: Release, subject: Subject | None, policy: PolicySpec
-    ) -> Samples | Unavailable | None:
-        if not needs_samples(release) or subject is None:
-            return None
-        now = self._world.clock.now()
-        return await self._world.metrics.samples(subject, samples_since(release.status.window, policy, now), now)
-
-    async def _past(
-        self, release: Release, subject: Subject | None, policy: PolicySpec
-    ) -> Learned | Unavailable | None:
-        if not needs_past(release) or subject is None:
-            return None
-        return await learn_past(self._world.metrics, subject, policy, self._world.clock.now())
-
-    async def _readings(
-        self, release: Release, subject: Subject | None, policy: PolicySpec
-    ) -> Readings | Unavailable | None:
-        if not needs_readings(release) or subject is None:
-            return None
-        return await self._world.metrics.readings(subject, policy.checks.custom, self._world.clock.now())
+    def _may_wait(self, release: Release, decision: Decision, now: datetime) -> bool:
+        """Whether a crash before the next look would lose nothing but a few seconds of counting."""
+        if not is_steady(release) or not is_only_counted(release.status, decision.status):
+            return False
+        if release.key not in self._unsaved:
+            return False
+        waited = now - self._saved_at(release.key, now)
+        return timedelta(0) <= waited < longest_unsaved(release)
 
     async def _act(self, release: Release, decision: Decision) -> bool:
         """Do what was saved, in order; False if something has to be tried again by the next cycle.
@@ -280,26 +209,6 @@ def _being_cancelled() -> bool:
     """Whether this very task is asked to end, not only the look it waits for."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-def _subject(release: Release, target: Target, policy: PolicySpec) -> Subject | None:
-    """Whose requests to look for; None before it is known who holds the traffic."""
-    if target.stable is None:
-        return None
-    versions = target.canary, target.stable
-    workloads = policy.deployment_of(target.service, versions[0]), policy.deployment_of(target.service, versions[1])
-    canary, stable = workloads if policy.metrics.version_label == "destination_workload" else versions
-    return Subject(
-        namespace=target.namespace,
-        service=target.service,
-        canary=canary,
-        stable=stable,
-        policy=policy.metrics,
-        bounds_ms=judged_bounds(policy, release.status.learned),
-        versions=versions,
-        workloads=workloads,
-        interval=policy.interval,
-    )
 
 
 def _summary(found: Opinion, verdicts: Sequence[Verdict]) -> dict[str, Scalar]:

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rollout.core.lease import Timing
+
 LISTEN = re.compile(r"|[^\s:]*:[0-9]{1,5}|\[[0-9a-fA-F:]+\]:[0-9]{1,5}")
 PROMETHEUS = re.compile(r"https?://[^\s]+")
 MATCHER = re.compile(r'_?[a-zA-Z][a-zA-Z0-9_]*="[^"\\\x00-\x1f\x7f]+"')
@@ -29,6 +31,10 @@ class Settings(BaseModel):
     """Added to every selector of ours, where one Prometheus (Thanos, Mimir) holds several clusters."""
     cluster_domain: str = "cluster.local"
     policies: Path = Path("/etc/rollout/policies")
+    lease: Timing | None = Timing()
+    """How the Lease is held that keeps a second controller from acting; None for a controller that is the only one."""
+    lease_namespace: str | None = None
+    """Where the Lease is; else the namespace of the kubeconfig's context, or the pod's own."""
     listen: str = Field(default="127.0.0.1:8080", pattern=f"^({LISTEN.pattern})$")
     """Where /livez, /readyz and /metrics are served; an empty string serves none."""
     log_format: Literal["auto", "json", "console"] = "auto"

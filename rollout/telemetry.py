@@ -35,6 +35,10 @@ POLICIES_INVALID = Gauge(
     "rollout_policy_files_invalid", "Policy files whose present content is bad.", registry=REGISTRY
 )
 POLICIES_LOADED = Gauge("rollout_policies", "Policies in force.", registry=REGISTRY)
+LEADER = Gauge("rollout_leader", "1 where this controller leads its shard, 0 where it stands by.", registry=REGISTRY)
+LEADER_CHANGES = Counter(
+    "rollout_leader_changes", "Times that this controller came to lead, or ceased to.", ["change"], registry=REGISTRY
+)
 
 
 def clean(text: str) -> str:

@@ -8,6 +8,7 @@ from rollout.core.counts import Group, Samples, Series
 from rollout.core.decide import Seen
 from rollout.core.judging.clumps import Learned
 from rollout.core.policy import PolicySpec
+from rollout.core.preflight import Report
 from rollout.core.release import Cause, Confirmed, Phase, Reason, Release, ReleaseSpec, Status, StepRecord, Window, Wish
 from rollout.core.route import Gone, Mesh, Problem, Route, Unavailable
 from rollout.core.workload import Health
@@ -199,5 +200,6 @@ def seen(
     policy: PolicySpec | Problem | None = POLICY,
     **fields: Any,
 ) -> Seen:
-    """Ready pods and a silent Prometheus, unless told otherwise."""
-    return Seen(mesh=mesh, health=health, samples=samples, policy=policy, **fields)
+    """Ready pods, nothing wrong around the route and a silent Prometheus, unless told otherwise."""
+    known = {"preflight": Report(), **fields}
+    return Seen(mesh=mesh, health=health, samples=samples, policy=policy, **known)

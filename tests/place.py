@@ -8,11 +8,13 @@ import pytest
 from rollout.core.policy import PolicySpec
 from rollout.core.release import Release, Status
 from rollout.core.route import Problem
-from rollout.reconciler import Reconciler, World
+from rollout.ports import World
+from rollout.reconciler import Reconciler
 from tests import given
 from tests.fakes.announcer import FakeAnnouncer
 from tests.fakes.clock import FakeClock
 from tests.fakes.mesh import FakeMesh
+from tests.fakes.preflight import FakePreflight
 from tests.fakes.releases import FakeReleases
 from tests.fakes.workloads import FakeWorkloads
 from tests.simulation.prometheus import Prometheus
@@ -28,7 +30,7 @@ class Policies:
     def __init__(self) -> None:
         self.policy: PolicySpec | Problem = given.policy()
 
-    def find(self, namespace: str, service: str) -> PolicySpec | Problem:
+    async def find(self, namespace: str, service: str) -> PolicySpec | Problem:
         del namespace, service
         return self.policy
 
@@ -49,6 +51,7 @@ class Place:
         self.releases = releases(self.clock)
         self.announcer = FakeAnnouncer()
         self.policies = Policies()
+        self.preflight = FakePreflight()
         self.prometheus = Prometheus(self.mesh, self.workloads, given.NOW, given.INTERVAL)
         self.make = reconciler
         self.world = World(
@@ -57,6 +60,7 @@ class Place:
             self.workloads,
             self.prometheus,
             self.policies,
+            self.preflight,
             self.announcer,
             self.clock,
         )

@@ -12,13 +12,14 @@ from rollout.adapters.clock import SystemClock
 from rollout.controller import PATIENCE, Controller, WakeQueue
 from rollout.core.release import Phase, Release
 from rollout.core.route import Problem
-from rollout.ports import Outage
-from rollout.reconciler import Key, Reconciler, World
+from rollout.ports import Outage, World
+from rollout.reconciler import Key, Reconciler
 from tests import given
 from tests.fakes.announcer import FakeAnnouncer
 from tests.fakes.clock import FakeClock
 from tests.fakes.mesh import FakeMesh
 from tests.fakes.metrics import FakeMetrics
+from tests.fakes.preflight import FakePreflight
 from tests.fakes.releases import FakeReleases
 from tests.fakes.workloads import FakeWorkloads
 
@@ -144,6 +145,7 @@ class House:
             FakeWorkloads(),
             FakeMetrics(),
             NoPolicies(),
+            FakePreflight(),
             FakeAnnouncer(),
             self.clock,
         )
@@ -162,7 +164,7 @@ class House:
 
 
 class NoPolicies:
-    def find(self, namespace: str, service: str) -> Problem:
+    async def find(self, namespace: str, service: str) -> Problem:
         del namespace, service
         return Problem("no-policy", "nobody wrote one")
 

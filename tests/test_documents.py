@@ -9,18 +9,22 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml  # type: ignore[import-untyped] # comes with the Kubernetes client; it reads YAML 1.1, as kubectl does
+from pydantic.alias_generators import to_camel
 from ruamel.yaml import YAML
 
 from rollout.core.events import CATALOGUE, CONTEXT, Notice
 from rollout.core.policy import ServicePolicy
-from rollout.core.release import Phase, Status
+from rollout.core.release import Phase, ReleaseSpec, Status
 from rollout.documents.__main__ import MARKED, WHOLE, generated, main
 from rollout.documents.crd import policy_crd, release_crd
 from rollout.documents.marked import replaced
-from rollout.documents.schema import policy_schema
+from rollout.documents.rules import FIELDS, MODELS
+from rollout.documents.schema import models_of, policy_schema
 from rollout.documents.tables import event_table, fields, policy_table
+from rollout.documents.words import WORDS
 
 ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = ("config/minimal.yaml", "config/full.yaml", "config/routes.yaml", "deploy/base/policies/checkout.yaml")
 POLICY = {
     "apiVersion": "rollout.dev/v1alpha1",
     "kind": "ServicePolicy",
@@ -30,6 +34,10 @@ POLICY = {
 
 def _yaml(path: Path) -> Any:
     return YAML(typ="safe", pure=True).load(path)
+
+
+def _documents(path: Path) -> list[Any]:
+    return list(YAML(typ="safe", pure=True).load_all(path))
 
 
 def _schema_accepts(policy: object) -> bool:
@@ -89,8 +97,8 @@ def test_a_document_without_its_markers_is_refused(document: str) -> None:
 
 def test_the_schema_is_a_valid_schema_and_takes_the_examples() -> None:
     jsonschema.Draft202012Validator.check_schema(policy_schema())
-    for name in ("config/minimal.yaml", "config/full.yaml", "deploy/base/policies/checkout.yaml"):
-        assert _schema_accepts(_yaml(ROOT / name)), name
+    for name in EXAMPLES:
+        assert all(map(_schema_accepts, _documents(ROOT / name))), name
 
 
 @pytest.mark.parametrize(
@@ -168,7 +176,7 @@ def test_every_event_is_in_the_table_with_its_level_and_fields() -> None:
     assert all(f"`{field}`" in document for field in CONTEXT)
 
 
-def test_the_full_example_names_every_field() -> None:
+def test_the_examples_name_every_field() -> None:
     def has(value: Any, path: list[str]) -> bool:
         if not path:
             return True
@@ -177,14 +185,15 @@ def test_the_full_example_names_every_field() -> None:
             return False
         return any(has(one, path[1:]) for one in value[key]) if many else has(value[key], path[1:])
 
-    full = _yaml(ROOT / "config/full.yaml")
-    missing = [field.path for field in fields() if not has(full, field.path.split("."))]
+    # Shapes of a route exclude one another, so it takes more than one policy to name them all.
+    examples = [_yaml(ROOT / "config/full.yaml"), *_documents(ROOT / "config/routes.yaml")]
+    missing = [field.path for field in fields() if not any(has(one, field.path.split(".")) for one in examples)]
     assert missing == []
-    objectives = full["spec"]["checks"]["latency"]["objectives"]
+    objectives = examples[0]["spec"]["checks"]["latency"]["objectives"]
     assert {type(one) for one in objectives} == {str, dict}
 
 
-@pytest.mark.parametrize("name", ["config/minimal.yaml", "config/full.yaml", "deploy/base/policies/checkout.yaml"])
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_names_its_schema_for_editors_in_its_first_line(name: str) -> None:
     first = (ROOT / name).read_text(encoding="utf-8").splitlines()[0]
     schema = first.removeprefix("# yaml-language-server: $schema=")
@@ -225,6 +234,7 @@ def test_the_schemas_are_structural(crd: dict[str, Any]) -> None:
         "type", "description", "enum", "format", "pattern", "nullable", "required", "properties", "items",
         "additionalProperties", "minLength", "maxLength", "minItems", "maxItems", "minimum", "maximum",
         "exclusiveMinimum", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-validations",
+        "x-kubernetes-list-type", "x-kubernetes-list-map-keys",
     }  # fmt: skip
     for path, node in _nodes(_root(crd)):
         assert node.keys() <= known, path
@@ -244,11 +254,35 @@ def test_every_text_and_list_that_people_write_has_a_bound(crd: dict[str, Any]) 
             assert "maxItems" in node, path
 
 
+@pytest.mark.parametrize("crd", [release_crd(), policy_crd()], ids=["Release", "ServicePolicy"])
+def test_every_field_that_people_write_or_read_is_explained(crd: dict[str, Any]) -> None:
+    root = _root(crd)
+    read = [node for path, node in _nodes(root) if path.count(".") == 2 and path.startswith(".status.")]
+    items = root["properties"].get("status", {}).get("properties", {})
+    for name in ("conditions", "verdicts", "steps"):
+        read += items.get(name, {}).get("items", {}).get("properties", {}).values()
+    assert all(node.get("description") for node in read)
+    for path, node in _nodes(root["properties"]["spec"], "spec"):
+        # Items of a list are told of by the list.
+        assert node.get("description") or path.endswith("[]"), path
+
+
+def test_no_text_about_a_field_is_left_of_a_field_that_is_gone() -> None:
+    models = {one.__name__: one for root in (ReleaseSpec, Status) for one in models_of(root)}
+    for name in (*WORDS, *FIELDS):
+        model, field = name.split(".")
+        assert field in {to_camel(one) for one in models[model].model_fields}, name
+    assert models.keys() >= MODELS.keys()
+
+
 def test_the_api_server_refuses_no_status_and_drops_nothing_of_it() -> None:
     limits = {"enum", "pattern", "format", "required", "maxLength", "maxItems", "minimum", "maximum", "minItems"}
     status = _root(release_crd())["properties"]["status"]
     assert status["x-kubernetes-preserve-unknown-fields"] is True
     for path, node in _nodes(status):
+        if path.endswith(".conditions[]"):
+            # An item of a list that is a map has its key.
+            assert node.pop("required") == ["type"]
         assert not node.keys() & limits, path
 
 

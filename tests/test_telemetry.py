@@ -40,6 +40,12 @@ async def test_every_line_of_a_release_carries_its_context(lines: io.StringIO) -
     assert (line["event"], line["level"], line["release"]) == ("release.resumed", "info", "checkout-v2-1")
 
 
+async def test_what_a_newer_controller_left_to_be_told_is_told(lines: io.StringIO) -> None:
+    telemetry.configure("json", "info", lines)
+    await LogAnnouncer().announce(a_release(), Notice(sequence=7, at=START, name="from.the_future"))
+    assert json.loads(lines.getvalue())["event"] == "from.the_future"
+
+
 async def test_the_same_notice_has_the_same_id_when_it_is_written_again(lines: io.StringIO) -> None:
     telemetry.configure("json", "info", lines)
     notice = Notice(sequence=7, at=START, name="release.resumed")

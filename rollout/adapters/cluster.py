@@ -21,7 +21,7 @@ from kubernetes.aio.client.exceptions import OpenApiException
 from kubernetes.aio.config.config_exception import ConfigException
 
 from rollout.adapters.kubeconfig import Access, find_access
-from rollout.ports import Conflict, NotFound, Outage, Refused
+from rollout.ports import Conflict, Fence, NotFound, Outage, Refused
 
 JsonObject = dict[str, Any]
 
@@ -89,19 +89,27 @@ class Cluster:
     Args:
         access: where the server is and who we are.
         seconds: how long one answer may take; lists have four times as long.
+        fence: asked before every request that could write, dry runs too; what it raises is what the call raises.
     """
 
-    def __init__(self, access: Access, *, seconds: float = _SECONDS) -> None:
+    def __init__(self, access: Access, *, seconds: float = _SECONDS, fence: Fence | None = None) -> None:
         self._api = ApiClient(configuration=access.configuration)
         self._api.user_agent = "rollout"
         self._renew: Callable[[], Awaitable[None]] = access.renew
+        self._renewal: asyncio.Future[None] | None = None
         self._seconds = seconds
+        self._fence = fence
         self._versions: dict[str, tuple[float, list[str]]] = {}
         self.namespace = access.namespace
 
     @classmethod
     async def connect(
-        cls, kubeconfig: Path | None = None, context: str | None = None, *, seconds: float = _SECONDS
+        cls,
+        kubeconfig: Path | None = None,
+        context: str | None = None,
+        *,
+        seconds: float = _SECONDS,
+        fence: Fence | None = None,
     ) -> Self:
         """A cluster as kubectl would find it: explicit file, $KUBECONFIG, ~/.kube/config, the pod's service account.
 
@@ -109,13 +117,16 @@ class Cluster:
         """
         access = await find_access(kubeconfig, context)
         try:
-            return cls(access, seconds=seconds)
+            return cls(access, seconds=seconds, fence=fence)
         except (OSError, ValueError) as error:
             # Certificates are loaded here; ssl.SSLError is an OSError.
             raise Refused(f"the certificates for {access.configuration.host} cannot be used: {error}") from error
 
     async def close(self) -> None:
         """Close all connections; nothing may be called afterwards."""
+        if self._renewal is not None:
+            self._renewal.cancel()
+            await asyncio.wait({self._renewal})
         await self._api.close()
         # A closed transport lets go of its socket in the loop's next turn; without one, Python warns of a leak.
         await asyncio.sleep(0)
@@ -161,7 +172,13 @@ class Cluster:
         return await self._ask(_Call("PATCH", path, _patch_query(dry_run=dry_run), body, MERGE_PATCH))
 
     async def watch(
-        self, path: str, *, resource_version: str, label_selector: str | None = None, timeout_s: float = 60
+        self,
+        path: str,
+        *,
+        resource_version: str,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+        timeout_s: float = 60,
     ) -> AsyncGenerator[tuple[str, JsonObject], None]:
         """Changes after `resource_version`: (ADDED | MODIFIED | DELETED | BOOKMARK, object).
 
@@ -177,6 +194,8 @@ class Cluster:
         ]
         if label_selector:
             query.append(("labelSelector", label_selector))
+        if field_selector:
+            query.append(("fieldSelector", field_selector))
         call = _Call("GET", path, tuple(query))
         lasts = timeout_s + _WATCH_MARGIN
         deadline = asyncio.get_running_loop().time() + lasts
@@ -223,7 +242,7 @@ class Cluster:
         code, raw = await self._exchange(call, seconds or self._seconds)
         if code == 401:
             try:
-                await self._renew()
+                await self._renewed()
             except Exception as error:
                 # Plugins are foreign programs; whatever goes wrong with them is the same to us.
                 raise Denied(f"{call}: not authenticated, and the credentials cannot be renewed: {error}") from error
@@ -235,7 +254,18 @@ class Cluster:
             raise Outage(f"{call}: the answer is no JSON object")
         return answer
 
+    async def _renewed(self) -> None:
+        """One renewal for all who wait for it. It goes on when they give up: a plugin may take longer than they may."""
+        if self._renewal is None or self._renewal.done():
+            self._renewal = asyncio.ensure_future(self._renew())
+            # Looked at, so that nothing is said of a failure that nobody waited for.
+            self._renewal.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.shield(self._renewal)
+
     async def _exchange(self, call: _Call, seconds: float) -> tuple[int, bytes]:
+        if self._fence is not None and call.method != "GET":
+            # Asked for every attempt; the time it grants covers connecting too, so nothing is sent after its end.
+            seconds = min(seconds, self._fence())
         try:
             async with asyncio.timeout(seconds):
                 answer = await self._send(call, seconds)

@@ -39,20 +39,30 @@ def guard(obj: JsonObject) -> Operation:
     return {"op": "test", "path": "/metadata/resourceVersion", "value": revision(obj)}
 
 
-def serves(host: Any, namespace: str, target: Target) -> bool:
-    """Whether `host`, written in an object of `namespace`, means the target's service.
+def pointer(key: str) -> str:
+    """One step of a JSON pointer (RFC 6901 §3)."""
+    return key.replace("~", "~0").replace("/", "~1")
+
+
+def service_named(host: Any, namespace: str, target: Target) -> str | None:
+    """Which Service of the target's namespace `host`, written in an object of `namespace`, means; None for any other.
 
     Istio expands names without any dot by the object's namespace and takes all others as they are, case-insensitively;
     `checkout.shop` is therefore no Kubernetes service (pilot/pkg/model/config.go:ResolveShortnameToFQDN). The cluster's
     DNS domain is not ours to know: any is accepted behind `.svc.`.
     """
     if not isinstance(host, str):
-        return False
-    name = host.lower()
-    if "." not in name:
-        return name == target.service and namespace == target.namespace
-    stem = f"{target.service}.{target.namespace}.svc."
-    return name.startswith(stem) and len(name) > len(stem)
+        return None
+    service, dot, rest = host.lower().partition(".")
+    if not dot:
+        return service if namespace == target.namespace else None
+    stem = f"{target.namespace}.svc."
+    return service if rest.startswith(stem) and len(rest) > len(stem) else None
+
+
+def serves(host: Any, namespace: str, target: Target) -> bool:
+    """Whether `host`, written in an object of `namespace`, means the target's service."""
+    return service_named(host, namespace, target) == target.service
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,26 +130,19 @@ def subset_for(version: str, subsets: tuple[Subset, ...]) -> Subset | None:
     return min(fitting, key=lambda one: (one.name != subset_name(version), not one.exact, one.index), default=None)
 
 
+def rule_name(target: Target) -> str:
+    """How the DestinationRule is called in messages."""
+    return f"DestinationRule {target.namespace}/{target.destination_rule}"
+
+
 def rule_problems(rule: JsonObject | None, target: Target, stable: str | None) -> Iterator[Problem]:
     """Why a release cannot rely on this rule; the first says best what to do. `stable` None skips what it decides."""
-    where = f"DestinationRule {target.namespace}/{target.destination_rule}"
-    if rule is None:
-        yield Problem("destination-rule-missing", f"there is no {where}: create it with a subset for each version")
+    problem = unusable(rule, target)
+    if problem is not None:
+        yield problem
         return
-    spec = mapping(rule.get("spec"))
-    if not serves(spec.get("host"), target.namespace, target):
-        yield Problem(
-            "destination-rule-host",
-            f"{where} is for host {spec.get('host')!r}, not for service {target.service!r}: "
-            "name the right one in route.destinationRule",
-        )
-        return
-    if spec.get("workloadSelector"):
-        yield Problem(
-            "destination-rule-selector",
-            f"{where} has a workloadSelector, so only some clients would know the canary's subset: remove it",
-        )
-    subsets = subsets_of(rule, target)
+    yield from selector_problems(rule, target)
+    where, subsets = rule_name(target), subsets_of(rule, target)
     taken = next((one for one in subsets if one.name == subset_name(target.canary)), None)
     if taken is not None and taken.version != target.canary:
         yield Problem(
@@ -149,6 +152,31 @@ def rule_problems(rule: JsonObject | None, target: Target, stable: str | None) -
         )
     if stable is not None:
         yield from _template_problems(where, target, stable, subsets)
+
+
+def unusable(rule: JsonObject | None, target: Target) -> Problem | None:
+    """Why nothing of this rule is about the service."""
+    where = rule_name(target)
+    if rule is None:
+        return Problem("destination-rule-missing", f"there is no {where}: create it with a subset for each version")
+    host = mapping(rule.get("spec")).get("host")
+    if not serves(host, target.namespace, target):
+        return Problem(
+            "destination-rule-host",
+            f"{where} is for host {host!r}, not for service {target.service!r}: "
+            "name the right one in route.destinationRule",
+        )
+    return None
+
+
+def selector_problems(rule: JsonObject | None, target: Target) -> Iterator[Problem]:
+    """A rule that only some clients know."""
+    if mapping(mapping(rule).get("spec")).get("workloadSelector"):
+        yield Problem(
+            "destination-rule-selector",
+            f"{rule_name(target)} has a workloadSelector, so only some clients would know the canary's subset: "
+            "remove it",
+        )
 
 
 def _template_problems(where: str, target: Target, stable: str, subsets: tuple[Subset, ...]) -> Iterator[Problem]:
@@ -180,7 +208,7 @@ def with_subset(rule: JsonObject, target: Target, version: str) -> list[Operatio
 
     Empty where the version has one. A Problem where there is nothing to copy or the name is taken. Never raises.
     """
-    where = f"DestinationRule {target.namespace}/{target.destination_rule}"
+    where = rule_name(target)
     subsets = subsets_of(rule, target)
     if subset_for(version, subsets) is not None:
         return []
@@ -193,6 +221,11 @@ def with_subset(rule: JsonObject, target: Target, version: str) -> list[Operatio
     template = next((one for one in templates if one is not None), None)
     if template is None or template.pinned:
         return Problem("subset-missing", f"{where} has no subset of {target.stable} that could be copied for {version}")
+    return copied(rule, target, template, name, version)
+
+
+def copied(rule: JsonObject, target: Target, template: Subset, name: str, version: str) -> list[Operation]:
+    """The patch that adds a subset like `template`, but for its name and version label."""
     entry = copy.deepcopy(rule["spec"]["subsets"][template.index])
     entry["name"] = name
     entry["labels"][target.version_label] = version

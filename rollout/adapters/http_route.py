@@ -1,15 +1,16 @@
 """Which http route of a VirtualService is meant, and how its requests are shared out.
 
 Belongs here: selection among `spec.http`, shares as Istio computes them, and why a route cannot be stepped. Does not
-belong here: edits and epochs (`virtual_service.py`), subsets (`destination_rule.py`), I/O (`istio.py`).
+belong here: edits and epochs (`virtual_service.py`), what names a version (`naming.py`), I/O (`istio.py`).
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from rollout.adapters.destination_rule import JsonObject, Subset, mapping, sequence, serves, version_of
-from rollout.core.route import Problem, Target
+from rollout.adapters.destination_rule import JsonObject, mapping, sequence
+from rollout.adapters.naming import Naming, destination_of
+from rollout.core.route import Leg, Problem, Target
 
 _INT32 = 2**31 - 1
 # Neither narrows a match: names are for logs and statistics.
@@ -26,9 +27,10 @@ class Destination:
     """As it is in the object; None where it is no object."""
     ours: bool
     """It names the service."""
-    subset: str | None
+    name: str | None
+    """The subset or Service that tells the version; None where none does."""
     version: str | None
-    """What its subset stands for; None where it is not ours or has no subset."""
+    """What that stands for; None where it is not ours or names no version."""
     weight: int
     """0 where it is absent or makes no sense."""
     sane: bool
@@ -89,19 +91,19 @@ class Selection:
     problem: Problem | None = None
 
 
-def http_routes(spec: JsonObject, subsets: tuple[Subset, ...], target: Target) -> tuple[HttpRoute, ...]:
-    """Every entry of `spec.http` that is an object. Never raises."""
+def http_routes(spec: JsonObject, naming: Naming, home: str) -> tuple[HttpRoute, ...]:
+    """Every entry of `spec.http` that is an object; `home` is the VirtualService's namespace. Never raises."""
     return tuple(
-        _http_route(index, entry, subsets, target)
+        _http_route(index, entry, naming, home)
         for index, entry in enumerate(sequence(spec.get("http")))
         if isinstance(entry, dict)
     )
 
 
-def _http_route(index: int, entry: JsonObject, subsets: tuple[Subset, ...], target: Target) -> HttpRoute:
+def _http_route(index: int, entry: JsonObject, naming: Naming, home: str) -> HttpRoute:
     name = entry.get("name")
     destinations = tuple(
-        _destination(place, item, subsets, target) for place, item in enumerate(sequence(entry.get("route")))
+        _destination(place, item, naming, home) for place, item in enumerate(sequence(entry.get("route")))
     )
     return HttpRoute(
         index=index,
@@ -122,31 +124,29 @@ def _catches_all(match: JsonObject) -> bool:
     return not narrowing or (set(narrowing) == {"uri"} and narrowing["uri"] in _EVERY_PATH)
 
 
-def _destination(index: int, item: Any, subsets: tuple[Subset, ...], target: Target) -> Destination:
+def _destination(index: int, item: Any, naming: Naming, home: str) -> Destination:
     entry = item if isinstance(item, dict) else None
-    destination = mapping(mapping(entry).get("destination"))
-    ours = serves(destination.get("host"), target.namespace, target)
-    named = destination.get("subset")
-    subset = named if isinstance(named, str) and named else None
+    named = naming.read(destination_of(entry), home)
     weight = mapping(entry).get("weight")
     sane = weight is None or (type(weight) is int and 0 <= weight <= _INT32)
     return Destination(
         index=index,
         entry=entry,
-        ours=ours,
-        subset=subset,
-        version=version_of(subset, subsets, target) if ours and subset is not None else None,
+        ours=named.ours,
+        name=named.name,
+        version=named.version,
         weight=weight if type(weight) is int and sane else 0,
         sane=sane,
     )
 
 
-def select(routes: tuple[HttpRoute, ...], spec: JsonObject, target: Target, where: str) -> Selection:
+def select(routes: tuple[HttpRoute, ...], spec: JsonObject, target: Target, leg: Leg) -> Selection:
     """The route to step: the named one, else the only one that sends to the service, a match or none.
 
     Of several the one that takes what no match takes is meant. Where that is not exactly one, the route that a
     rollback would have to change is guessed. Never raises.
     """
+    where = named_leg(leg)
     if not routes:
         others = [kind for kind in ("tls", "tcp") if spec.get(kind)]
         if others:
@@ -159,9 +159,9 @@ def select(routes: tuple[HttpRoute, ...], spec: JsonObject, target: Target, wher
                 ),
             )
         return Selection(None, Problem("no-http-route", f"{where} has no http route: add one for {target.service!r}"))
-    if target.route is not None:
-        named = [route for route in routes if route.name == target.route]
-        problem = _naming_problem(len(named), routes, target, where)
+    if leg.route is not None:
+        named = [route for route in routes if route.name == leg.route]
+        problem = _naming_problem(len(named), routes, leg)
         if problem is not None:
             return Selection(_guess(tuple(named) or routes, target), problem)
         return Selection(named[0], _shadow(routes, named[0], where))
@@ -174,20 +174,28 @@ def select(routes: tuple[HttpRoute, ...], spec: JsonObject, target: Target, wher
         Problem(
             "several-routes",
             f"{where} has {len(routes)} http routes and {len(meant)} that could be meant: "
-            "give the right one a name and put it into route.name",
+            "give the right one a name and put it into the policy's route",
         ),
     )
 
 
-def _naming_problem(count: int, routes: tuple[HttpRoute, ...], target: Target, where: str) -> Problem | None:
+def named_leg(leg: Leg) -> str:
+    """How a VirtualService is called in messages."""
+    return f"VirtualService {leg}"
+
+
+def _naming_problem(count: int, routes: tuple[HttpRoute, ...], leg: Leg) -> Problem | None:
+    where = named_leg(leg)
     if count == 1:
         return None
     if count:
         return Problem(
-            "route-name-twice", f"{where} has {count} http routes named {target.route!r}: give each its own name"
+            "route-name-twice", f"{where} has {count} http routes named {leg.route!r}: give each its own name"
         )
     known = ", ".join(repr(route.name) for route in routes if route.name) or "none has a name"
-    return Problem("route-not-found", f"{where} has no http route named {target.route!r} ({known}): correct route.name")
+    return Problem(
+        "route-not-found", f"{where} has no http route named {leg.route!r} ({known}): correct the policy's route"
+    )
 
 
 def _shadow(routes: tuple[HttpRoute, ...], chosen: HttpRoute, where: str) -> Problem | None:
@@ -222,7 +230,7 @@ def _guess(routes: tuple[HttpRoute, ...], target: Target) -> HttpRoute | None:
     return min(likely, key=rank, default=None)
 
 
-def route_problems(route: HttpRoute, target: Target, where: str, *, ours: bool) -> Iterator[Problem]:
+def route_problems(route: HttpRoute, target: Target, naming: Naming, where: str, *, ours: bool) -> Iterator[Problem]:
     """Why no release may start on this route; the first says best what to do. `ours`: its release ordered it."""
     which = f"http route {route.name!r} of {where}" if route.name else f"http route {route.index} of {where}"
     if route.instead is not None:
@@ -236,10 +244,11 @@ def route_problems(route: HttpRoute, target: Target, where: str, *, ours: bool) 
         yield Problem("bad-weight", f"{which} has weights that make no sense: each must be 0..100, together 100")
     if any(one.entry is None or not one.ours for one in route.destinations):
         yield Problem("other-host", f"{which} sends to other hosts than {target.service!r}: split them off first")
-    if any(one.subset is None for one in route.destinations):
-        yield Problem("no-subset", f"{which} has a destination without a subset: name the subset of each version")
-    versions = [one.version for one in route.destinations]
-    if len(set(versions)) < len(versions):
+    if any(one.name is None for one in route.destinations):
+        yield naming.nameless(which)
+    # Before it is taken, the idle slot may well carry the label of the version that holds the traffic.
+    told = [one.name if target.slots else one.version for one in route.destinations]
+    if len(set(told)) < len(told):
         yield Problem("destination-twice", f"{which} names the same version twice: leave one destination of each")
     if target.stable is not None:
         strangers = {one.version for one in route.carriers() if one.version} - {target.canary, target.stable}
@@ -248,7 +257,7 @@ def route_problems(route: HttpRoute, target: Target, where: str, *, ours: bool) 
     weighted = [one for one in route.carriers() if several]
     if len(weighted) > 2:
         yield Problem("too-many-destinations", f"{which} splits between {len(weighted)} destinations: leave one or two")
-    shown = " and ".join(f"{one.subset} {one.weight}" for one in weighted)
+    shown = " and ".join(f"{one.name} {one.weight}" for one in weighted)
     if len(weighted) == 2 and not any(one.version == target.canary for one in weighted):
         yield Problem("no-stable", f"{which} is split between others ({shown}): give one of them all traffic first")
     elif len(weighted) == 2 and not ours:
@@ -258,11 +267,11 @@ def route_problems(route: HttpRoute, target: Target, where: str, *, ours: bool) 
 _INSTEAD = {
     "delegate": (
         "delegate",
-        "hands over to another VirtualService: name that one in route.virtualService, its weights are in force",
+        "hands over to another VirtualService: name that one in the policy's route, its weights are in force",
     ),
-    "redirect": ("redirect", "is a redirect and sends to no version: name another route in route.name"),
+    "redirect": ("redirect", "is a redirect and sends to no version: name another one in the policy's route"),
     "directResponse": (
         "direct-response",
-        "answers by itself and sends to no version: name another route in route.name",
+        "answers by itself and sends to no version: name another one in the policy's route",
     ),
 }

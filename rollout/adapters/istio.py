@@ -8,19 +8,28 @@ the same to the caller: somebody else was first, nothing was written, look again
 """
 
 import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from rollout.adapters.cluster import Cluster, Denied
 from rollout.adapters.destination_rule import (
     JsonObject,
     Operation,
+    mapping,
     revision,
+    rule_name,
     subset_for,
     subsets_of,
     with_subset,
     without_subset,
 )
-from rollout.adapters.virtual_service import landing, names_subset, order_of, ordered, reading, without
-from rollout.core.route import Gone, Mesh, Problem, Route, Target, Unavailable, subset_name
+from rollout.adapters.host_split import Services, hosts_of, is_service_name, no_service
+from rollout.adapters.http_route import named_leg
+from rollout.adapters.legs import alone, joined
+from rollout.adapters.mirror import Mirror
+from rollout.adapters.slots import with_slot
+from rollout.adapters.virtual_service import feeds, landing, names_subset, order_of, ordered, reading, without
+from rollout.core.route import Gone, Leg, Mesh, Problem, Route, Target, Unavailable, subset_name
 from rollout.ports import Conflict, NotFound, Outage, Refused
 
 GROUP = "networking.istio.io"
@@ -28,75 +37,140 @@ GROUP = "networking.istio.io"
 VERSIONS = ("v1", "v1beta1", "v1alpha3")
 
 
-class IstioTraffic:
-    """`ports.Traffic` by editing one http route of a VirtualService and the subsets of a DestinationRule."""
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """All objects that say something about one target, as read at one moment."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    legs: Mapping[Leg, JsonObject | NotFound]
+    rule: JsonObject | None
+    """None where there is none, or none is needed."""
+    services: Services
+
+    def there(self) -> list[tuple[Leg, JsonObject]]:
+        """The VirtualServices that exist, in order."""
+        return [(leg, found) for leg, found in self.legs.items() if not isinstance(found, NotFound)]
+
+    def first_missing(self) -> NotFound | None:
+        return next((found for found in self.legs.values() if isinstance(found, NotFound)), None)
+
+
+class IstioTraffic:
+    """`ports.Traffic` by editing one http route of each VirtualService and the subsets of a DestinationRule.
+
+    Args:
+        cluster: where they are; stays open.
+        mirror: for what a watch told a moment ago; stays open.
+    """
+
+    def __init__(self, cluster: Cluster, mirror: Mirror | None = None) -> None:
         self._cluster = cluster
+        self._mirror = mirror
         self._version = ""
 
-    async def observe(self, target: Target) -> Mesh | Gone | Unavailable:
+    async def observe(self, target: Target, *, remembered: bool = False) -> Mesh | Gone | Unavailable:
         """Read the route. Never raises."""
         try:
-            virtual_service, rule = await self._both(target)
-        except NotFound as error:
-            return Gone(str(error))
+            sight = await self._look(target, remembered=remembered)
         except (Outage, Refused, Conflict) as error:
             return Unavailable(str(error))
-        return reading(virtual_service, rule, target)
+        said = [(leg, reading(obj, sight.rule, alone(target, leg), sight.services)) for leg, obj in sight.there()]
+        if not said:
+            return Gone(str(sight.first_missing()))
+        return joined(target, said, [leg for leg, found in sight.legs.items() if isinstance(found, NotFound)])
 
     async def set_route(self, target: Target, route: Route, seen: Mesh) -> None:
-        """Order it, unless it is so already.
+        """Order it, in every VirtualService in which it is not so already.
+
+        Where there are several, those whose share sinks come first, and one that cannot be written keeps no other from
+        it. Then those whose share rises, up to the first that cannot be written.
 
         Raises:
-            Conflict: it changed since `seen`, is gone, or another order with this epoch or a newer one stands.
+            Conflict: one changed since `seen`, is gone, or another order with this epoch or a newer one stands.
             Refused: the share must not be raised on a route of this shape, or the API server does not accept it.
             Outage: the API server did not answer.
         """
-        virtual_service, rule = await self._current(target, seen)
-        epoch, release = order_of(virtual_service)
-        if epoch > route.epoch or (epoch == route.epoch and release not in {"", target.release}):
-            raise Conflict(
-                f"VirtualService {target.namespace}/{target.virtual_service} carries epoch {epoch} of "
-                f"release {release or 'unknown'}; this order has epoch {route.epoch}"
-            )
-        if route.percent < seen.percent:
-            await self._check_landing(virtual_service, rule, target)
-        await self._write(target, "virtualservices", ordered(virtual_service, rule, target, route))
+        sight = await self._look(target)
+        for leg, obj in sight.there():
+            _check_epoch(leg, obj, target, route)
+        before = {part.leg: part.percent for part in seen.parts} or {target.legs[0]: seen.percent}
+        known = [leg for leg in target.legs if leg in before or not isinstance(sight.legs[leg], NotFound)]
+        sinking = [leg for leg in known if route.percent <= before.get(leg, -1)]
+        failure: Exception | None = None
+        for leg in sinking:
+            try:
+                patch = _order(leg, sight, target, route, seen)
+                if route.percent < before[leg]:
+                    await self._check_landing(leg, sight, target)
+                await self._write(leg, patch)
+            except (Conflict, Refused, Outage) as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+        rising = [(leg, _order(leg, sight, target, route, seen)) for leg in known if leg not in sinking]
+        if rising and len(known) < len(target.legs):
+            raise Refused(f"the share is not raised in some VirtualServices alone: {sight.first_missing()}")
+        for leg, patch in rising:
+            await self._write(leg, patch)
 
     async def drop_destination(self, target: Target, version: str, seen: Mesh) -> None:
-        """Take a version without traffic out of the route, if it is there.
+        """Take a version without traffic out of the route, if it is there; in slots the loser stays where it is.
 
         Raises:
             Conflict: it changed since `seen`, is gone, or another release ordered it.
             Refused: the version receives traffic, or the API server does not accept the change.
             Outage: the API server did not answer.
         """
-        virtual_service, rule = await self._current(target, seen)
-        _, release = order_of(virtual_service)
-        if release not in {"", target.release}:
-            raise Conflict(f"VirtualService {target.namespace}/{target.virtual_service} was ordered by {release}")
-        await self._write(target, "virtualservices", without(virtual_service, rule, target, version))
+        if target.slots:
+            return
+        sight = await self._look(target)
+        patches = []
+        for leg in target.legs:
+            if leg in seen.missing and isinstance(sight.legs[leg], NotFound):
+                continue
+            obj = _unchanged(leg, sight, seen)
+            _, release = order_of(obj)
+            if release not in {"", target.release}:
+                raise Conflict(f"{named_leg(leg)} was ordered by {release}")
+            patches.append((leg, _wanted(without(obj, sight.rule, alone(target, leg), version, sight.services))))
+        for leg, patch in patches:
+            await self._write(leg, patch)
 
     async def add_subset(self, target: Target, version: str) -> None:
-        """Copy stable's subset for `version`, if it is not there.
+        """Copy stable's subset for `version`, if it is not there; or give it the idle slot; or look for its Service.
 
         Raises:
-            NotFound: there is no DestinationRule.
+            NotFound: there is no DestinationRule, or no Service of the version.
             Conflict: it changed meanwhile.
-            Refused: nothing to copy, the name is taken, or the API server does not accept it.
+            Refused: nothing to copy, the name is taken, no slot is idle, or the API server does not accept it.
             Outage: the API server did not answer.
         """
-        await self._write(target, "destinationrules", with_subset(await self._rule(target), target, version))
+        if target.host is not None:
+            await self._check_service(target, version)
+            return
+        rule = await self._rule(target)
+        if not target.slots:
+            await self._write_rule(target, _wanted(with_subset(rule, target, version)))
+            return
+        fed = {
+            slot: _called(virtual_service, target)
+            for virtual_service in await self._virtual_services(target)
+            for slot in target.slots
+            if feeds(virtual_service, slot, target)
+        }
+        await self._write_rule(target, _wanted(with_slot(rule, target, version, fed)))
 
     async def drop_subset(self, target: Target, version: str) -> None:
         """Remove the version's subset, if it is there and selects this version by our naming or by nothing else.
+
+        Slots stay, and Services are not ours.
 
         Raises:
             Conflict: the rule changed meanwhile.
             Refused: a VirtualService names it still, it is not ours to remove, or the API server does not accept it.
             Outage: the API server did not answer.
         """
+        if target.slots or target.host is not None:
+            return
         try:
             rule = await self._rule(target)
         except NotFound:
@@ -104,34 +178,75 @@ class IstioTraffic:
         subset = subset_for(version, subsets_of(rule, target))
         if subset is None:
             return
-        where = f"DestinationRule {target.namespace}/{target.destination_rule}"
+        where = rule_name(target)
         if subset.name != subset_name(version) and not subset.exact:
             raise Refused(f"subset {subset.name!r} of {where} selects by more than the version: it was left")
         for virtual_service in await self._virtual_services(target):
             if names_subset(virtual_service, subset.name, target):
-                metadata = virtual_service.get("metadata") or {}
-                name = f"{metadata.get('namespace', target.namespace)}/{metadata.get('name')}"
-                raise Refused(f"VirtualService {name} names subset {subset.name!r} of {where}: it was left")
-        await self._write(target, "destinationrules", without_subset(rule, subset))
+                name = _called(virtual_service, target)
+                raise Refused(f"{name} names subset {subset.name!r} of {where}: it was left")
+        await self._write_rule(target, without_subset(rule, subset))
 
-    async def _both(self, target: Target) -> tuple[JsonObject, JsonObject | None]:
-        """The VirtualService and, if there is one, the DestinationRule. Raises NotFound for the former only."""
-        rule_path = await self._path("destinationrules", target.namespace, target.destination_rule)
-        service_path = await self._path("virtualservices", target.namespace, target.virtual_service)
-        service, rule = await asyncio.gather(self._attempt(service_path), self._attempt(rule_path))
-        if isinstance(service, Exception):
-            raise service
-        if isinstance(rule, NotFound):
-            return service, None
-        if isinstance(rule, Exception):
-            # Without its labels a subset cannot be told from another: the share read would be a guess.
-            raise rule
-        return service, rule
+    async def _look(self, target: Target, *, remembered: bool = False) -> _Sight:
+        """Read everything at once. Raises Outage, Refused or Conflict where anything but a Service cannot be read."""
+        legs = (
+            self._attempt("virtualservices", leg.namespace, leg.virtual_service, remembered=remembered)
+            for leg in target.legs
+        )
+        found, rule, services = await asyncio.gather(
+            asyncio.gather(*legs),
+            self._rule_if_any(target, remembered=remembered),
+            self._services(target, remembered=remembered),
+        )
+        objects = {leg: _settled(answer) for leg, answer in zip(target.legs, found, strict=True)}
+        # Without its labels a subset cannot be told from another: the share read would be a guess.
+        settled = _settled(rule)
+        return _Sight(objects, None if isinstance(settled, NotFound) else settled, services)
 
-    async def _attempt(self, path: str) -> JsonObject | Exception:
-        """The object or the error: of two reads at once, none is left running when the other fails."""
+    async def _rule_if_any(self, target: Target, *, remembered: bool) -> JsonObject | Exception:
+        if target.host is not None:
+            return NotFound("a host split needs no DestinationRule")
+        return await self._attempt("destinationrules", target.namespace, target.destination_rule, remembered=remembered)
+
+    async def _services(self, target: Target, *, remembered: bool) -> Services:
+        """Which versions have a Service. Never raises: the way back needs no more than the route itself.
+
+        Services are not watched. While a weight is held, those that were there are taken to be there.
+        """
+        hosts = hosts_of(target)
+        if remembered:
+            return Services(there=frozenset(hosts))
+        found = await asyncio.gather(*(self._service(target, host) for host in hosts))
+        answers = list(zip(hosts, found, strict=True))
+        return Services(
+            there=frozenset(host for host, answer in answers if not isinstance(answer, Exception)),
+            absent=frozenset(host for host, answer in answers if isinstance(answer, NotFound)),
+        )
+
+    async def _service(self, target: Target, host: str) -> JsonObject | Exception:
+        if not is_service_name(host):
+            return NotFound(f"no Service can be called {host!r}")
         try:
-            return await self._cluster.get(path)
+            return await self._cluster.get(f"/api/v1/namespaces/{target.namespace}/services/{host}")
+        except (NotFound, Refused, Outage, Conflict) as error:
+            return error
+
+    async def _check_service(self, target: Target, version: str) -> None:
+        answer = await self._service(target, target.host_of(version) or "")
+        if isinstance(answer, NotFound):
+            raise NotFound(no_service(target, version).message) from answer
+        if isinstance(answer, Exception):
+            raise answer
+
+    async def _attempt(
+        self, plural: str, namespace: str, name: str, *, remembered: bool = False
+    ) -> JsonObject | Exception:
+        """The object or the error: of several reads at once, none is left running when another fails."""
+        try:
+            collection = await self._path(plural, namespace)
+            if remembered and self._mirror is not None:
+                return await self._mirror.get(collection, name)
+            return await self._cluster.get(f"{collection}/{name}")
         except Denied as error:
             # Perhaps this version of the group is served no longer: find out again, but not before it is needed.
             self._version = ""
@@ -140,31 +255,26 @@ class IstioTraffic:
             return error
 
     async def _rule(self, target: Target) -> JsonObject:
-        rule = await self._attempt(await self._path("destinationrules", target.namespace, target.destination_rule))
+        rule = await self._attempt("destinationrules", target.namespace, target.destination_rule)
         if isinstance(rule, Exception):
             raise rule
         return rule
 
-    async def _current(self, target: Target, seen: Mesh) -> tuple[JsonObject, JsonObject | None]:
-        where = f"VirtualService {target.namespace}/{target.virtual_service}"
-        try:
-            virtual_service, rule = await self._both(target)
-        except NotFound as error:
-            raise Conflict(f"{where} is gone since it was read: {error}") from error
-        if revision(virtual_service) != seen.revision:
-            raise Conflict(f"{where} changed since it was read")
-        return virtual_service, rule
-
-    async def _check_landing(self, virtual_service: JsonObject, rule: JsonObject | None, target: Target) -> None:
-        """Refuse to send working traffic to a subset that exists nowhere, where all of it would be answered 503 NC.
+    async def _check_landing(self, leg: Leg, sight: _Sight, target: Target) -> None:
+        """Refuse to send working traffic to what exists nowhere, where all of it would be answered 503 NC.
 
         Only certainty refuses: whatever cannot be looked up does not stand in the way of a rollback.
         """
-        subsets = landing(virtual_service, rule, target)
-        if subsets is None:
+        obj = sight.legs[leg]
+        names = None if isinstance(obj, NotFound) else landing(obj, sight.rule, alone(target, leg), sight.services)
+        if names is None:
             return
-        canary, stable = subsets
-        known = {subset.name for subset in subsets_of(rule, target)}
+        canary, stable = names
+        if target.host is not None:
+            if stable in sight.services.absent and canary in sight.services.there:
+                raise Refused(f"there is no Service {target.namespace}/{stable}, to which the traffic would return")
+            return
+        known = {subset.name for subset in subsets_of(sight.rule, target)}
         if stable in known or canary not in known:
             return
         try:
@@ -174,29 +284,38 @@ class IstioTraffic:
             return
         if not any(subset.name == stable for one in rules for subset in subsets_of(one, target)):
             raise Refused(
-                f"DestinationRule {target.namespace}/{target.destination_rule} has lost subset {stable!r}, to which "
-                "the traffic would return: every request would be answered 503; add the subset again"
+                f"{rule_name(target)} has lost subset {stable!r}, to which the traffic would return: every request "
+                "would be answered 503; add the subset again"
             )
 
-    async def _virtual_services(self, target: Target) -> list[JsonObject]:
-        """Those of the cluster, since a gateway's may live anywhere; of the namespace where we may see no more."""
+    async def _virtual_services(self, target: Target) -> Sequence[JsonObject]:
+        """Those of the cluster, since a gateway's may live anywhere; else those of the namespace, and all legs."""
         try:
             return await self._cluster.list(await self._path("virtualservices"))
         except Refused:
-            return await self._cluster.list(await self._path("virtualservices", target.namespace))
+            here = await self._cluster.list(await self._path("virtualservices", target.namespace))
+        away = [leg for leg in target.legs if leg.namespace != target.namespace]
+        found = await asyncio.gather(
+            *(self._attempt("virtualservices", leg.namespace, leg.virtual_service) for leg in away)
+        )
+        settled = [_settled(answer) for answer in found]
+        return [*here, *(one for one in settled if not isinstance(one, NotFound))]
 
-    async def _write(self, target: Target, plural: str, patch: list[Operation] | Problem) -> None:
-        if isinstance(patch, Problem):
-            raise Refused(patch.message)
+    async def _write(self, leg: Leg, patch: list[Operation]) -> None:
+        await self._patch("virtualservices", leg.namespace, leg.virtual_service, patch)
+
+    async def _write_rule(self, target: Target, patch: list[Operation]) -> None:
+        await self._patch("destinationrules", target.namespace, target.destination_rule, patch)
+
+    async def _patch(self, plural: str, namespace: str, name: str, patch: list[Operation]) -> None:
         if not patch:
             return
-        name = target.virtual_service if plural == "virtualservices" else target.destination_rule
         try:
-            await self._cluster.patch(await self._path(plural, target.namespace, name), patch)
+            await self._cluster.patch(f"{await self._path(plural, namespace)}/{name}", patch)
         except NotFound as error:
-            raise Conflict(f"{plural} {target.namespace}/{name} is gone since it was read") from error
+            raise Conflict(f"{plural} {namespace}/{name} is gone since it was read") from error
 
-    async def _path(self, plural: str, namespace: str | None = None, name: str | None = None) -> str:
+    async def _path(self, plural: str, namespace: str | None = None) -> str:
         """Raw API path under the version the cluster serves: asked once and kept, so that a rollback need not ask."""
         if not self._version:
             try:
@@ -204,5 +323,48 @@ class IstioTraffic:
             except NotFound as error:
                 raise Outage(f"the cluster serves no {GROUP}: {error}") from error
         scope = f"/namespaces/{namespace}" if namespace is not None else ""
-        last = f"/{name}" if name is not None else ""
-        return f"/apis/{GROUP}/{self._version}{scope}/{plural}{last}"
+        return f"/apis/{GROUP}/{self._version}{scope}/{plural}"
+
+
+def _settled(answer: JsonObject | Exception) -> JsonObject | NotFound:
+    """What an answer says of an object. Raises what says nothing of it."""
+    if isinstance(answer, Exception) and not isinstance(answer, NotFound):
+        raise answer
+    return answer
+
+
+def _order(leg: Leg, sight: _Sight, target: Target, route: Route, seen: Mesh) -> list[Operation]:
+    """The patch that makes one VirtualService as ordered. Raises Conflict, Refused."""
+    obj = _unchanged(leg, sight, seen)
+    return _wanted(ordered(obj, sight.rule, alone(target, leg), route, sight.services))
+
+
+def _unchanged(leg: Leg, sight: _Sight, seen: Mesh) -> JsonObject:
+    """The VirtualService, if it is the one that was seen. Raises Conflict."""
+    obj = sight.legs[leg]
+    if isinstance(obj, NotFound):
+        raise Conflict(f"{named_leg(leg)} is gone since it was read: {obj}") from obj
+    revisions = {part.leg: part.revision for part in seen.parts} if seen.parts else {leg: seen.revision}
+    if revision(obj) != revisions.get(leg):
+        raise Conflict(f"{named_leg(leg)} changed since it was read")
+    return obj
+
+
+def _check_epoch(leg: Leg, obj: JsonObject, target: Target, route: Route) -> None:
+    epoch, release = order_of(obj)
+    if epoch > route.epoch or (epoch == route.epoch and release not in {"", target.release}):
+        raise Conflict(
+            f"{named_leg(leg)} carries epoch {epoch} of release {release or 'unknown'}; "
+            f"this order has epoch {route.epoch}"
+        )
+
+
+def _wanted(patch: list[Operation] | Problem) -> list[Operation]:
+    if isinstance(patch, Problem):
+        raise Refused(patch.message)
+    return patch
+
+
+def _called(virtual_service: JsonObject, target: Target) -> str:
+    metadata = mapping(virtual_service.get("metadata"))
+    return f"VirtualService {metadata.get('namespace', target.namespace)}/{metadata.get('name')}"

@@ -44,7 +44,8 @@ class LogAnnouncer:
         self._write(release, name, fields)
 
     def _write(self, release: Release, name: str, fields: Mapping[str, Any]) -> None:
-        kind = CATALOGUE[name]
-        telemetry.EVENTS.labels(name, kind.level.value).inc()
+        # What a newer version of the controller left in the outbox is told as well as it can be.
+        level = CATALOGUE[name].level.value if name in CATALOGUE else "info"
+        telemetry.EVENTS.labels(name, level).inc()
         telemetry.WEIGHT.labels(release.namespace, release.spec.service).set(release.status.weight)
-        getattr(self._log, kind.level.value)(name, **context(release), **fields)
+        getattr(self._log, level)(name, **context(release), **fields)

@@ -85,7 +85,7 @@ class _File:
 class PolicyFiles:
     """The policies of a directory: `*.yaml` and `*.yml`, not hidden, not in folders below.
 
-    `load` blocks on the disk and may run in a thread; `find` never blocks and sees one whole load or the next.
+    `load` blocks on the disk and may run in a thread; `find` never waits and sees one whole load or the next.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -93,6 +93,7 @@ class PolicyFiles:
         self._files: dict[str, _File] = {}
         self._outage: str | None = None
         self._policies: Mapping[Key, PolicySpec] = {}
+        self._places: Mapping[Key, str] = {}
         self._invalid: tuple[InvalidFile, ...] = ()
 
     @property
@@ -110,8 +111,17 @@ class PolicyFiles:
         """How many policies are in force."""
         return len(self._policies)
 
-    def find(self, namespace: str, service: str) -> PolicySpec | Problem:
-        """The last good policy of a service; where there is none, why."""
+    @property
+    def directory(self) -> Path:
+        """Where the files are."""
+        return self._directory
+
+    def place_of(self, namespace: str, service: str) -> str:
+        """`file:line:column` of a policy that is in force; "" where there is none."""
+        return self._places.get((namespace, service), "")
+
+    async def find(self, namespace: str, service: str) -> PolicySpec | Problem:
+        """The last good policy of a service; where there is none, why. Never raises."""
         policy = self._policies.get((namespace, service))
         if policy is not None:
             return policy
@@ -150,6 +160,7 @@ class PolicyFiles:
         _find_clashes(files)
         loaded, invalid, bad = [], [], []
         policies: dict[Key, PolicySpec] = {}
+        places: dict[Key, str] = {}
         for file in files:
             errors = file.errors or tuple(file.clashes)
             if errors:
@@ -157,6 +168,7 @@ class PolicyFiles:
             else:
                 file.good = file.parsed
             policies |= {_key(one): one.policy.spec for one in file.good}
+            places |= {_key(one): f"{file.path}:{one.line}:{one.column}" for one in file.good}
             outcome = (file.digest, errors)
             if outcome != file.told:
                 file.told = outcome
@@ -164,7 +176,7 @@ class PolicyFiles:
                     invalid.append(bad[-1])
                 else:
                     loaded.append(LoadedFile(str(file.path), tuple(_key(one) for one in file.good)))
-        self._policies = policies
+        self._policies, self._places = policies, places
         self._invalid = tuple(bad)
         return Changes(tuple(loaded), tuple(invalid), tuple(str(self._directory / name) for name in removed))
 

@@ -16,7 +16,7 @@ from time import monotonic
 from rollout.adapters import promql, promql_gates
 from rollout.adapters.prometheus_http import Answer, Doubt, PrometheusApi, Refusal, TooMuch, line
 from rollout.core.checks import CustomCheck
-from rollout.core.counts import Instance, Points, Samples, Series
+from rollout.core.counts import Group, Instance, Points, Samples, Series
 from rollout.core.judging.gates import SIGNALS, Reading, Readings, custom_name
 from rollout.core.route import Unavailable
 from rollout.ports import Subject
@@ -178,15 +178,17 @@ class PrometheusMetrics:
         about: dict[tuple[str, str], list[tuple[_Ask, _Found]]] = {}
         found = [_Found() for _ in batch]
         for ask, mine in zip(batch, found, strict=True):
-            about.setdefault((ask.subject.namespace, ask.subject.service), []).append((ask, mine))
+            for place in promql.places(ask.subject):
+                about.setdefault(place, []).append((ask, mine))
         for selector in (
             promql.requests(subjects, self._domain, self._matchers),
             promql.durations(subjects, self._domain, self._matchers),
         ):
             for labels, points in self._matrix(selector, batch, deadline):
-                destination = promql.destination(labels, self._domain)
-                for ask, mine in about.get(destination, ()) if destination else ():
-                    self._take(ask, mine, labels, points)
+                destination = promql.destination(labels, self._domain) or ("", "")
+                for ask, mine in about.get(destination, ()):
+                    group = promql.group_of(labels, ask.subject, destination[1])
+                    self._take(ask, mine, group, labels, points)
         born = set[Instance]().union(*(mine.born for mine in found))
         ups: dict[Instance, Points] = {}
         if born:
@@ -194,12 +196,11 @@ class PrometheusMetrics:
                 ups[promql.instance_of(labels)] = points
         return [self._samples(ask, mine, ups) for ask, mine in zip(batch, found, strict=True)]
 
-    def _take(self, ask: _Ask, found: _Found, labels: Mapping[str, str], points: Points) -> None:
+    def _take(self, ask: _Ask, found: _Found, group: Group, labels: Mapping[str, str], points: Points) -> None:
         """Keep a series of this subject, cut to its own window, so that no answer depends on who else asked."""
         inside = tuple(point for point in points if ask.since - self._lookback <= point[0] <= ask.now)
         if not inside:
             return
-        group = promql.group_of(labels, ask.subject)
         versioned = group in {"canary", "stable"}
         le = float(labels["le"]) if "le" in labels else None
         if le is not None and not (versioned and (math.isinf(le) or le in ask.subject.bounds_ms)):

@@ -46,9 +46,14 @@ def hosts(subjects: Iterable[Subject], domain: str) -> str:
     Those (NC, NR) carry the client's Host header: `svc`, `svc.ns`, `svc.ns.svc`, each with or without a port.
     """
     tail = literal(domain)
-    names = sorted({(subject.service, subject.namespace) for subject in subjects})
+    names = sorted({place[::-1] for subject in subjects for place in places(subject)})
     each = (f"{literal(service)}([.]{literal(space)}([.]svc([.]{tail})?)?)?" for service, space in names)
     return f"({'|'.join(each)})(:[0-9]+)?"
+
+
+def places(subject: Subject) -> tuple[tuple[str, str], ...]:
+    """(namespace, service) of every Service that this subject's requests are for: all clients call the first."""
+    return tuple((subject.namespace, service) for service in (subject.service, *subject.hosts))
 
 
 def bounds(milliseconds: Iterable[float]) -> str:
@@ -105,10 +110,14 @@ def destination(labels: Mapping[str, str], domain: str) -> tuple[str, str] | Non
     return (namespace, service) if service and namespace else None
 
 
-def group_of(labels: Mapping[str, str], subject: Subject) -> Group:
-    """Whose requests a series of this subject's service counts."""
+def group_of(labels: Mapping[str, str], subject: Subject, service: str = "") -> Group:
+    """Whose requests a series of this subject counts; `service` as `destination` found it.
+
+    A version's own Service tells the version even where no peer did: the route had chosen it already. Without a cluster
+    (NC, NR) there is only the Host header, and that is the apex: nobody's.
+    """
     flags = frozenset(labels.get("response_flags", "").split(","))
-    label = subject.policy.version_label
+    label = subject.policy.series_label
     version = labels.get(label, "")
     if flags & _INJECTED:
         return "other"
@@ -119,6 +128,8 @@ def group_of(labels: Mapping[str, str], subject: Subject) -> Group:
         and labels.get("reporter") != "destination"
         and bool(flags & _NO_HOST)
     )
+    if nameless and service in subject.hosts:
+        return "canary" if service == subject.hosts[0] else "stable"
     if nameless:
         failed = labels.get("response_code", "").startswith("5")
         return "lost" if failed or flags & _NEVER_REACHED else "other"

@@ -58,10 +58,13 @@ def clusters(subject: Subject, version: str, domain: str) -> str:
     """An RE2 expression that matches `cluster_name` of the version's subset, on any port.
 
     Istio names clusters `outbound|PORT|SUBSET|HOST` (pilot/pkg/model/service.go: BuildSubsetKey); since 1.23 their
-    statistics end with a semicolon (DelimitedStatsPrefix).
+    statistics end with a semicolon (DelimitedStatsPrefix). A version's own Service has clusters without a subset. Fixed
+    subset names do not say which version they stand for: there the clusters are not measured.
     """
-    host = f"{subject.service}.{subject.namespace}.svc.{domain}"
-    return rf"outbound\|[0-9]+\|{literal(subset_name(version))}\|{literal(host)};?"
+    own = dict(zip(subject.versions, subject.hosts, strict=False)).get(version)
+    subset = subset_name(version) if own is None else ""
+    host = f"{own or subject.service}.{subject.namespace}.svc.{domain}"
+    return rf"outbound\|[0-9]+\|{literal(subset)}\|{literal(host)};?"
 
 
 def saturation(subject: Subject, domain: str, matchers: Sequence[str] = ()) -> str:

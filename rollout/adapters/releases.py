@@ -5,6 +5,7 @@ the objects (`release_object.py`), HTTP (`cluster.py`).
 """
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
@@ -21,8 +22,10 @@ from rollout.adapters.release_object import (
 from rollout.core.release import API_VERSION, Release, ReleaseSpec, Status
 from rollout.ports import Conflict, NotFound, Outage, Refused
 
-_WATCH_SECONDS = 60.0
+_WATCH_SECONDS = 20.0
 """Short, because a connection that died without a word is only noticed when a watch should have ended."""
+_FRESH_SECONDS = 25.0
+"""For how long after its last sign of life a watch is believed that nothing changed."""
 _TOO_SHORT = 0.5
 _MOST_SHORT = 5
 
@@ -41,6 +44,10 @@ class ClusterReleases:
     def __init__(self, cluster: Cluster, *, watch_seconds: float = _WATCH_SECONDS) -> None:
         self._cluster = cluster
         self._watch_seconds = watch_seconds
+        self._told: dict[tuple[str, str], str] = {}
+        """(namespace, name) -> newest revision that a watch told."""
+        self._heard_at: dict[str | None, float] = {}
+        """When the watch of a namespace (None: of all) last showed a sign of life, on the loop's clock."""
 
     async def get(self, namespace: str, name: str) -> Release | None:
         """The release as the API server holds it now; None if there is none."""
@@ -113,6 +120,12 @@ class ClusterReleases:
         if change := hold_change(obj, held=held):
             await self._cluster.patch(path, change)
 
+    def unchanged(self, release: Release) -> bool:
+        """Whether the watch is alive and says that nobody has changed the release since it was read or saved."""
+        now = asyncio.get_running_loop().time()
+        heard = max(self._heard_at.get(scope, -math.inf) for scope in (None, release.namespace))
+        return now - heard <= _FRESH_SECONDS and self._told.get(release.key) == release.revision
+
     async def watch(self, namespace: str | None) -> AsyncGenerator[Release, None]:
         """Releases that are new, or whose generation changed, or that are being deleted; status changes wake nobody.
 
@@ -131,6 +144,9 @@ class ClusterReleases:
                 present = {_key(obj): obj for obj in listing.items}
                 for gone in known.keys() - present.keys():
                     del known[gone]
+                    self._told.pop(gone, None)
+                self._told |= {key: obj["metadata"]["resourceVersion"] for key, obj in present.items()}
+                self._heard_at[namespace] = loop.time()
                 for obj in present.values():
                     if _is_news(known, obj):
                         yield read_release(obj)
@@ -141,10 +157,15 @@ class ClusterReleases:
                     async for kind, obj in changes:
                         revision = obj["metadata"]["resourceVersion"]
                         short = 0
+                        self._heard_at[namespace] = loop.time()
+                        if kind != "BOOKMARK":
+                            self._told[_key(obj)] = revision
                         if kind == "DELETED":
                             known.pop(_key(obj), None)
+                            self._told.pop(_key(obj), None)
                         elif kind != "BOOKMARK" and _is_news(known, obj):
                             yield read_release(obj)
+                self._heard_at[namespace] = loop.time()
             except Expired:
                 revision = ""
             # A server that ends every watch at once would otherwise be asked thousands of times a second.

@@ -1,7 +1,8 @@
 """A VirtualService as this project reads and edits it: the route as it stands, and the patch that makes it as ordered.
 
 Belongs here: dicts in, a `Mesh` or JSON Patch operations (RFC 6902) out; epochs and owners, which are annotations. Does
-not belong here: which route is meant (`http_route.py`), subsets (`destination_rule.py`), I/O (`istio.py`).
+not belong here: which route is meant (`http_route.py`), what names a version (`naming.py`), several VirtualServices
+(`legs.py`), I/O (`istio.py`). A target here is one with a single leg: the VirtualService in question.
 
 A patch touches the weights of one http route, one added or removed destination of it, and two annotations. Objects are
 edited as untyped data and never rebuilt, so that whatever a newer Istio adds survives (flagger#703, argo#2266).
@@ -10,23 +11,34 @@ edited as untyped data and never rebuilt, so that whatever a newer Istio adds su
 import copy
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rollout.adapters.destination_rule import (
     JsonObject,
     Operation,
-    Subset,
     guard,
     mapping,
+    pointer,
     revision,
-    rule_problems,
+    rule_name,
+    sequence,
     serves,
-    subset_for,
     subsets_of,
 )
-from rollout.adapters.http_route import Destination, HttpRoute, Selection, http_routes, route_problems, select
-from rollout.core.route import Mesh, Problem, Route, Target, subset_name
+from rollout.adapters.host_split import Services
+from rollout.adapters.http_route import (
+    Destination,
+    HttpRoute,
+    Selection,
+    http_routes,
+    named_leg,
+    route_problems,
+    select,
+)
+from rollout.adapters.naming import UNASKED, Naming, naming_of
+from rollout.adapters.slots import idle_slot, taken
+from rollout.core.route import Mesh, Problem, Route, Target
 
 # No `istio.io` in the keys: istiod pushes nothing for a change of other metadata (config_compare.go:NeedsPush).
 EPOCH = "rollout.dev/epoch"
@@ -37,34 +49,35 @@ _EPOCH = re.compile(r"[0-9]{1,18}")
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """Both objects, read for one target."""
+    """The VirtualService and what its destinations mean, read for one target."""
 
     target: Target
     selection: Selection
-    subsets: tuple[Subset, ...]
+    naming: Naming
 
     @property
     def route(self) -> HttpRoute | None:
         return self.selection.route
 
 
-def _view(virtual_service: JsonObject, rule: JsonObject | None, target: Target) -> _View:
-    subsets = subsets_of(rule, target)
+def _view(virtual_service: JsonObject, rule: JsonObject | None, target: Target, services: Services) -> _View:
+    (leg,) = target.legs
+    naming = naming_of(rule, target, services)
     spec = mapping(virtual_service.get("spec"))
-    selection = select(http_routes(spec, subsets, target), spec, target, _where(target))
-    return _View(target, selection, subsets)
+    selection = select(http_routes(spec, naming, leg.namespace), spec, target, leg)
+    return _View(target, selection, naming)
 
 
 def _where(target: Target) -> str:
-    return f"VirtualService {target.namespace}/{target.virtual_service}"
+    return named_leg(target.legs[0])
 
 
-def reading(virtual_service: JsonObject, rule: JsonObject | None, target: Target) -> Mesh:
+def reading(virtual_service: JsonObject, rule: JsonObject | None, target: Target, services: Services = UNASKED) -> Mesh:
     """The route as it stands; `rule` None where there is no DestinationRule. Never raises, whatever the objects hold.
 
     `problem` is why no release may start; all else is read as well as it can be even then, for a rollback needs it.
     """
-    view = _view(virtual_service, rule, target)
+    view = _view(virtual_service, rule, target, services)
     epoch, release = order_of(virtual_service)
     holders = {one.version for one in view.route.carriers()} - {target.canary} if view.route else set()
     stable = next(iter(holders)) if len(holders) == 1 else None
@@ -75,7 +88,7 @@ def reading(virtual_service: JsonObject, rule: JsonObject | None, target: Target
         release=release,
         stable=stable,
         listed=frozenset(one.version for one in view.route.destinations if one.version) if view.route else frozenset(),
-        subsets=frozenset(one.version for one in view.subsets if one.version),
+        subsets=view.naming.there,
         revision=revision(virtual_service),
         problem=next(_problems(virtual_service, rule, view, target.stable or stable, ours=ours), None),
     )
@@ -97,16 +110,28 @@ def _problems(
     target = view.target
     where = _where(target)
     yield from _unwritable(virtual_service, where)
-    rule_name = f"DestinationRule {target.namespace}/{target.destination_rule}"
-    for obj, name in ((virtual_service, where), (rule, rule_name)):
+    for obj, name in ((virtual_service, where), (rule, rule_name(target))):
         owner = _owner(obj or {})
         if owner is not None:
             yield Problem("other-owner", f"{name} belongs to {owner}: only one controller may move its traffic")
     if view.selection.problem is not None:
         yield view.selection.problem
     if view.route is not None:
-        yield from route_problems(view.route, target, where, ours=ours)
-    yield from rule_problems(rule, target, stable)
+        yield from route_problems(view.route, target, view.naming, where, ours=ours)
+    yield from view.naming.problems(stable)
+    if target.slots and stable is not None:
+        yield from _slot_problems(virtual_service, rule, view, stable)
+
+
+def _slot_problems(virtual_service: JsonObject, rule: JsonObject | None, view: _View, stable: str) -> Iterator[Problem]:
+    """The slot that the canary would take must be nobody's."""
+    target = replace(view.target, stable=stable)
+    if target.canary in view.naming.there:
+        return
+    fed = frozenset(slot for slot in target.slots if feeds(virtual_service, slot, target))
+    slot = idle_slot(subsets_of(rule, target), target, target.canary, fed)
+    if isinstance(slot, str) and slot in fed:
+        yield taken(slot, _where(target), target, target.canary)
 
 
 def _unwritable(virtual_service: JsonObject, where: str) -> Iterator[Problem]:
@@ -150,10 +175,10 @@ class _Edit:
         path = f"/spec/http/{self.route.index}/route/{one.index}/weight"
         self.operations.append({"op": verb, "path": path, "value": weight})
 
-    def append(self, template: JsonObject, subset: str, weight: int) -> None:
-        """Add a destination like `template`, headers, port and all, for another subset."""
+    def append(self, template: JsonObject, destination: JsonObject, weight: int) -> None:
+        """Add an entry like `template`, headers and all, for another destination."""
         entry = copy.deepcopy(template)
-        entry["destination"]["subset"] = subset
+        entry["destination"] = copy.deepcopy(destination)
         entry["weight"] = weight
         place = len(self.route.destinations) + self.added
         self.added += 1
@@ -161,7 +186,11 @@ class _Edit:
 
 
 def ordered(
-    virtual_service: JsonObject, rule: JsonObject | None, target: Target, route: Route
+    virtual_service: JsonObject,
+    rule: JsonObject | None,
+    target: Target,
+    route: Route,
+    services: Services = UNASKED,
 ) -> list[Operation] | Problem:
     """The patch after which the object is as `route` orders; empty where it is so already. Never raises.
 
@@ -172,14 +201,14 @@ def ordered(
     unwritable = next(_unwritable(virtual_service, where), None)
     if unwritable is not None:
         return unwritable
-    view = _view(virtual_service, rule, target)
+    view = _view(virtual_service, rule, target, services)
     http = view.route
     operations: list[Operation] = []
     if http is None and route.percent > 0:
         assert view.selection.problem is not None, "no route is selected without a reason"
         return view.selection.problem
     if http is not None and not http.gives(target.canary, route.percent):
-        seen = reading(virtual_service, rule, target)
+        seen = reading(virtual_service, rule, target, services)
         if route.percent >= seen.percent:
             obstacle = _obstacle(virtual_service, rule, view, target.stable or seen.stable)
             if obstacle is not None:
@@ -196,13 +225,7 @@ def _obstacle(virtual_service: JsonObject, rule: JsonObject | None, view: _View,
     """Why the canary's share must not be raised."""
     # A split between stable and canary forbids a start, not the next step after somebody edited the weights by hand.
     found = next(_problems(virtual_service, rule, view, stable, ours=True), None)
-    if found is None and subset_for(view.target.canary, view.subsets) is None:
-        return Problem(
-            "canary-subset-missing",
-            f"DestinationRule {view.target.namespace}/{view.target.destination_rule} has no subset of "
-            f"{view.target.canary} yet: requests for it would be answered 503",
-        )
-    return found
+    return found if found is not None else view.naming.lacking(view.target.canary)
 
 
 def _shares(http: HttpRoute, view: _View, stable: str | None, percent: int) -> list[Operation] | Problem:
@@ -233,14 +256,8 @@ def _shares(http: HttpRoute, view: _View, stable: str | None, percent: int) -> l
                 "stable-unknown",
                 f"{_where(target)} does not name the version that held the traffic: set its weights by hand",
             )
-        edit.append(template, subset_named(version, view.subsets), weight)
+        edit.append(template, view.naming.renamed(template["destination"], version), weight)
     return edit.operations
-
-
-def subset_named(version: str, subsets: tuple[Subset, ...]) -> str:
-    """Name of the subset to route a version to: the rule's, or the one that it would be given."""
-    found = subset_for(version, subsets)
-    return found.name if found is not None else subset_name(version)
 
 
 def _annotations(virtual_service: JsonObject, target: Target, route: Route) -> list[Operation]:
@@ -254,7 +271,7 @@ def _annotations(virtual_service: JsonObject, target: Target, route: Route) -> l
     return [
         {
             "op": "replace" if key in there else "add",
-            "path": f"/metadata/annotations/{key.replace('~', '~0').replace('/', '~1')}",
+            "path": f"/metadata/annotations/{pointer(key)}",
             "value": value,
         }
         for key, value in missing.items()
@@ -262,14 +279,18 @@ def _annotations(virtual_service: JsonObject, target: Target, route: Route) -> l
 
 
 def without(
-    virtual_service: JsonObject, rule: JsonObject | None, target: Target, version: str
+    virtual_service: JsonObject,
+    rule: JsonObject | None,
+    target: Target,
+    version: str,
+    services: Services = UNASKED,
 ) -> list[Operation] | Problem:
     """The patch that takes a version without traffic out of the route; empty where it is not there. Never raises."""
     where = _where(target)
     unwritable = next(_unwritable(virtual_service, where), None)
     if unwritable is not None:
         return unwritable
-    http = _view(virtual_service, rule, target).route
+    http = _view(virtual_service, rule, target, services).route
     leaving = http.of(version) if http is not None else ()
     if http is None or not leaving:
         return []
@@ -283,15 +304,40 @@ def without(
     return [guard(virtual_service), *removals]
 
 
-def landing(virtual_service: JsonObject, rule: JsonObject | None, target: Target) -> tuple[str, str] | None:
-    """(canary's, stable's) subset name in the route, as an order for 0 uses them; None where it moves nothing."""
-    view = _view(virtual_service, rule, target)
-    stable = target.stable or reading(virtual_service, rule, target).stable
+def landing(
+    virtual_service: JsonObject, rule: JsonObject | None, target: Target, services: Services = UNASKED
+) -> tuple[str, str] | None:
+    """(canary's, stable's) subset or Service as an order for 0 uses them; None where it moves nothing."""
+    view = _view(virtual_service, rule, target, services)
+    stable = target.stable or reading(virtual_service, rule, target, services).stable
     if view.route is None or stable is None or view.route.part(target.canary) == 0:
         return None
-    canary = view.route.of(target.canary)[0].subset or ""
-    returning = next((one.subset for one in view.route.of(stable)), None)
-    return canary, returning or subset_named(stable, view.subsets)
+    canary = view.route.of(target.canary)[0].name or ""
+    returning = next((one.name for one in view.route.of(stable)), None)
+    return canary, returning or view.naming.name(stable)
+
+
+def feeds(virtual_service: JsonObject, subset: str, target: Target) -> bool:
+    """Whether a request, or a copy of one, reaches this subset by it: all that names it, but for weights of 0.
+
+    One destination takes everything, whatever its weight; of several, weight 0 or none is not programmed (route.go).
+    """
+    spec = mapping(virtual_service.get("spec"))
+    loaded: JsonObject = dict(spec)
+    for kind in ("http", "tls", "tcp"):
+        routes = [mapping(entry) for entry in sequence(spec.get(kind))]
+        loaded[kind] = [entry | {"route": _loaded(entry.get("route"))} for entry in routes]
+    return names_subset(virtual_service | {"spec": loaded}, subset, target)
+
+
+def _loaded(destinations: Any) -> list[Any]:
+    entries = sequence(destinations)
+    # Not `in {None, 0}`: what stands there may be anything, and not everything can be hashed.
+    idle = [
+        len(entries) > 1 and (weight is None or weight == 0)
+        for weight in (mapping(one).get("weight") for one in entries)
+    ]
+    return [one for one, is_idle in zip(entries, idle, strict=True) if not is_idle]
 
 
 def names_subset(virtual_service: JsonObject, subset: str, target: Target) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rollout.adapters.cluster import Cluster
+from rollout.adapters.mirror import Mirror
 from rollout.adapters.release_object import is_name
 from rollout.core.route import Unavailable
 from rollout.core.workload import Health
@@ -18,17 +19,27 @@ _TIMED_OUT = "ProgressDeadlineExceeded"
 
 
 class ClusterWorkloads:
-    """Deployments through the Kubernetes API."""
+    """Deployments through the Kubernetes API.
 
-    def __init__(self, cluster: Cluster) -> None:
+    Args:
+        cluster: where they are; stays open.
+        mirror: for what a watch told a moment ago; made with `trimmed`, and stays open.
+    """
+
+    def __init__(self, cluster: Cluster, mirror: Mirror | None = None) -> None:
         self._cluster = cluster
+        self._mirror = mirror
 
-    async def health(self, namespace: str, deployment: str) -> Health | Unavailable:
+    async def health(self, namespace: str, deployment: str, *, remembered: bool = False) -> Health | Unavailable:
         """How a version's pods are. Never raises; a Deployment that does not exist has no ready pods."""
         if not is_name(namespace) or not is_name(deployment):
             return _none(f"{deployment} is no name of a Deployment")
+        collection = f"/apis/apps/v1/namespaces/{namespace}/deployments"
         try:
-            obj = await self._cluster.get(f"/apis/apps/v1/namespaces/{namespace}/deployments/{deployment}")
+            if remembered and self._mirror is not None:
+                obj = await self._mirror.get(collection, deployment)
+            else:
+                obj = await self._cluster.get(f"{collection}/{deployment}")
         except NotFound:
             return _none(f"there is no Deployment {deployment}")
         except (Outage, Refused) as error:
@@ -37,6 +48,16 @@ class ClusterWorkloads:
             return read_health(obj)
         except (AttributeError, KeyError, TypeError) as error:
             return Unavailable(f"the Deployment {deployment} cannot be read: {error!r}")
+
+
+def trimmed(deployment: Mapping[str, Any]) -> dict[str, Any]:
+    """What `read_health` reads of it; a namespace may have a thousand Deployments, each with kilobytes of template."""
+    metadata, spec = deployment.get("metadata") or {}, deployment.get("spec") or {}
+    return {
+        "metadata": {key: metadata[key] for key in ("name", "generation") if key in metadata},
+        "spec": {key: spec[key] for key in ("replicas",) if key in spec},
+        "status": deployment.get("status") or {},
+    }
 
 
 def read_health(deployment: Mapping[str, Any]) -> Health:

@@ -120,7 +120,7 @@ class Known:
         """In the words of the metrics. Where there is no canary, nothing is counted as one."""
         versions = (self.canary or "", self.stable)
         names = tuple(self.policy.deployment_of(self.service, one) if one else "" for one in versions)
-        by_workload = self.policy.metrics.version_label == "destination_workload"
+        by_workload = self.policy.metrics.series_label == "destination_workload"
         canary, stable = names if by_workload else versions
         return Subject(
             namespace=self.namespace,
@@ -234,13 +234,13 @@ def usable(answer: Unavailable | object) -> None:
 def no_traffic(known: Known, version: str, since: datetime, until: datetime) -> Stop:
     """Why nothing can be said, and what to look at."""
     metrics = known.policy.metrics
-    by_workload = metrics.version_label == "destination_workload"
+    by_workload = metrics.series_label == "destination_workload"
     value = known.policy.deployment_of(known.service, version) if by_workload else version
     return Stop(
         ExitCode.USAGE,
         f"no requests of {known.service}.{known.namespace} to {version} between {format_instant(since)} and "
         f"{format_instant(until)}\n"
-        f'looked for {metrics.version_label}="{value}" from the reporters {", ".join(metrics.reporters)}; '
+        f'looked for {metrics.series_label}="{value}" from the reporters {", ".join(metrics.reporters)}; '
         "another version, namespace or window may be meant",
     )
 

@@ -11,6 +11,14 @@ class Output(StrEnum):
     YAML = "yaml"
 
 
+class Findings(StrEnum):
+    """How to print what preflight found; `github` is for the annotations of a workflow."""
+
+    TEXT = "text"
+    JSON = "json"
+    GITHUB = "github"
+
+
 class OnCancel(StrEnum):
     """What becomes of the release when whoever waits for it is told to stop."""
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rollout.core.policy import ServicePolicy
     from rollout.core.release import Release
-    from rollout.ports import Clock, Metrics, Releases
+    from rollout.ports import Clock, Metrics, Preflight, Releases
     from rollout.settings import Settings
 
 T = TypeVar("T")
@@ -58,6 +58,19 @@ class Assembly(Protocol):
         self, url: str, token_file: Path | None, timeout: "timedelta", domain: str, matchers: Sequence[str] = ()
     ) -> AbstractAsyncContextManager["Metrics"]:
         """The way to Prometheus; `timeout` is for one answer."""
+        ...
+
+    def preflight(
+        self,
+        kubeconfig: Path | None,
+        context: str | None,
+        url: str,
+        token_file: Path | None,
+        timeout: "timedelta",
+        domain: str,
+        matchers: Sequence[str] = (),
+    ) -> AbstractAsyncContextManager["Preflight"]:
+        """What looks around a route, at a cluster and a Prometheus. Raises Outage or Refused."""
         ...
 
     def now(self) -> "datetime":

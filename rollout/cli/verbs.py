@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from rollout.cli.choices import LogFormat, LogLevel, OnCancel, Output
+from rollout.cli.choices import Findings, LogFormat, LogLevel, OnCancel, Output
 from rollout.cli.exits import ExitCode
 from rollout.cli.options import Context, Kubeconfig, Namespace, duration, on_cluster
+from rollout.cli.serving import LeaseDuration, LeaseNamespace, LeaseOrNot, RenewDeadline, RetryPeriod
 from rollout.cli.session import Access, Session
 
 app = typer.Typer(
@@ -302,6 +303,26 @@ def plan(
 
 
 @app.command()
+@on_cluster
+def preflight(
+    session: Session,
+    service: Service,
+    version: Annotated[str, typer.Option("--version", metavar="V", help="The version that is to be released.")],
+    policy: PolicyFile = None,
+    prometheus: Prometheus = "",
+    prometheus_token_file: TokenFile = None,
+    prometheus_matcher: Matchers = None,
+    cluster_domain: Domain = "cluster.local",
+    form: Annotated[Findings, typer.Option("--format", help="How to print.")] = Findings.TEXT,
+) -> ExitCode:
+    """Say what is around the route that would make a release hurt, or blind; changes nothing."""
+    from rollout.cli import asking, preflighting
+
+    source = asking.Source(prometheus, prometheus_token_file, cluster_domain, tuple(prometheus_matcher or ()))
+    return preflighting.preflight(session, preflighting.Wanted(asking.Asked(service, policy), version, source, form))
+
+
+@app.command()
 def validate(
     ctx: typer.Context,
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Policy files, or directories of them.")],
@@ -326,6 +347,11 @@ def serve(
     ] = 3.0,
     prometheus_matcher: Matchers = None,
     cluster_domain: Domain = "cluster.local",
+    lease: LeaseOrNot = True,
+    lease_namespace: LeaseNamespace = None,
+    lease_duration: LeaseDuration = 15,
+    lease_renew_deadline: RenewDeadline = 10.0,
+    lease_retry_period: RetryPeriod = 2.0,
     listen: Annotated[
         str,
         typer.Option("--listen", envvar="ROLLOUT_LISTEN", metavar="HOST:PORT", help='Probes and metrics; "" for none.'),
@@ -344,32 +370,22 @@ def serve(
     context: Context = None,
 ) -> None:
     """Run the controller until SIGTERM."""
-    from rollout.settings import LISTEN, MATCHER, PROMETHEUS, Settings
+    from rollout.cli import serving
 
-    if not LISTEN.fullmatch(listen):
-        raise typer.BadParameter(f"expected HOST:PORT or :PORT, not {listen!r}", param_hint="--listen")
-    if not PROMETHEUS.fullmatch(prometheus):
-        raise typer.BadParameter(f"expected http://HOST:PORT, not {prometheus!r}", param_hint="--prometheus")
-    for matcher in prometheus_matcher or ():
-        if not MATCHER.fullmatch(matcher):
-            said = f'expected label="value", such as cluster="eu-1", not {matcher!r}'
-            raise typer.BadParameter(said, param_hint="--prometheus-matcher")
+    told = {
+        "prometheus": prometheus,
+        "prometheus_token_file": prometheus_token_file,
+        "prometheus_timeout_s": prometheus_timeout,
+        "prometheus_matchers": tuple(prometheus_matcher or ()),
+        "cluster_domain": cluster_domain,
+        "policies": policies,
+        "listen": listen,
+        "log_format": log_format.value,
+        "log_level": log_level.value,
+    }
     session: Session = ctx.obj.narrowed(kubeconfig, context, None)
-    settings = Settings(
-        kubeconfig=session.kubeconfig,
-        context=session.context,
-        namespaces=tuple(namespaces or ([session.namespace] if session.namespace else [])),
-        prometheus=prometheus,
-        prometheus_token_file=prometheus_token_file,
-        prometheus_timeout_s=prometheus_timeout,
-        prometheus_matchers=tuple(prometheus_matcher or ()),
-        cluster_domain=cluster_domain,
-        policies=policies,
-        listen=listen,
-        log_format=log_format.value,
-        log_level=log_level.value,
-    )
-    raise typer.Exit(session.surroundings.assembly().serve(settings))
+    timing = serving.timing(lease_duration, lease_renew_deadline, lease_retry_period)
+    raise typer.Exit(serving.served(session, namespaces or (), timing if lease else None, lease_namespace, told))
 
 
 @app.command()

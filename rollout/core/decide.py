@@ -8,6 +8,7 @@ to save and what to do after that. It never looks, waits or writes; deciding aga
 from datetime import datetime, timedelta
 
 from rollout.core import analysis
+from rollout.core.beginning import DELETED, begin
 from rollout.core.ending import bring_back, put_away, route_is_gone
 from rollout.core.intents import AddSubset, Hold, LetGo
 from rollout.core.judging.clumps import Learned
@@ -15,15 +16,13 @@ from rollout.core.judging.evidence import NO_CONTROL, compared_bounds
 from rollout.core.orders import SOON, give_up, is_taken_over, locate, next_weight, roll_back
 from rollout.core.policy import PolicySpec
 from rollout.core.release import FINALIZER, Cause, Phase, Reason, Release, StepRecord
-from rollout.core.route import Gone, Mesh, Problem, Route, Unavailable
+from rollout.core.route import Gone, Mesh, Unavailable
 from rollout.core.standing import Standing
 from rollout.core.stepping import advance_or_hold, by, held_back, retreat, stable_is_gone, stable_is_ready
 from rollout.core.turn import TRANSITIONS, Decision, Seen, Turn
 from rollout.core.workload import Health
 
 __all__ = ["TRANSITIONS", "Decision", "Seen", "decide"]
-
-_DELETED = "the Release object was deleted"
 
 
 def decide(release: Release, seen: Seen, now: datetime) -> Decision:
@@ -36,7 +35,7 @@ def decide(release: Release, seen: Seen, now: datetime) -> Decision:
         _let_go(turn)
         return turn.done()
     if phase is Phase.PENDING:
-        _begin(turn)
+        begin(turn)
         return turn.done()
     policy, mesh = turn.status.policy, seen.mesh
     assert policy is not None, "every phase after Pending has a frozen policy"
@@ -65,7 +64,7 @@ def _act_on(turn: Turn, policy: PolicySpec, mesh: Mesh) -> None:
     if turn.status.phase is not Phase.ROLLING_BACK and is_taken_over(turn, mesh):
         locate(turn, mesh)
         return
-    cause = None if turn.status.phase is Phase.ROLLING_BACK else _reason_to_stop(turn, policy)
+    cause = None if turn.status.phase is Phase.ROLLING_BACK else _reason_to_stop(turn, policy) or _lost_leg(mesh)
     if cause is not None:
         roll_back(turn, mesh, cause)
         return
@@ -93,56 +92,6 @@ def _cannot_see(turn: Turn, policy: PolicySpec, why: str) -> None:
     turn.wait(turn.status.reason, f"the route cannot be read: {why}", timedelta(seconds=1))
 
 
-def _begin(turn: Turn) -> None:
-    """Pending: refuse what cannot be released, claim the route for what can."""
-    release, seen = turn.release, turn.seen
-    if turn.status.sequence == 0:
-        source = release.spec.source
-        turn.tell("release.requested", actor=source.actor, reason=source.reason, url=source.url)
-    wish = release.spec.abort
-    mesh, policy = seen.mesh, seen.policy
-    if wish is not None:
-        turn.put(cause=Cause(kind="person", reason=Reason.ABORTED, message=by(wish.by, wish.reason)))
-        turn.end(Phase.ABORTED)
-    elif release.deleting:
-        turn.put(cause=Cause(kind="person", reason=Reason.ABORTED, message=_DELETED))
-        turn.end(Phase.ABORTED)
-    elif release.problem:
-        turn.refuse(Reason.INVALID_SPEC, release.problem)
-    elif isinstance(policy, Problem):
-        turn.refuse(Reason.NO_POLICY, policy.message)
-    elif seen.rivals:
-        turn.refuse(Reason.BUSY, f"another release is under way on this service or its route: {', '.join(seen.rivals)}")
-    elif isinstance(mesh, Gone):
-        turn.refuse(Reason.UNSUPPORTED_ROUTE, mesh.message)
-    elif policy is None or mesh is None or isinstance(mesh, Unavailable):
-        turn.wait("", mesh.message if isinstance(mesh, Unavailable) else "", timedelta(seconds=1))
-    elif mesh.problem is not None:
-        turn.refuse(Reason.UNSUPPORTED_ROUTE, f"{mesh.problem.message} ({mesh.problem.code})")
-    elif mesh.percent == 100 or mesh.stable == release.spec.version:
-        turn.refuse(Reason.ALREADY_STABLE, f"{release.spec.version} holds the traffic already")
-    elif mesh.percent > 0 or mesh.stable is None:
-        turn.refuse(
-            Reason.UNSUPPORTED_ROUTE,
-            f"the route already gives {mesh.percent} % to {release.spec.version}: put all traffic to one version first",
-        )
-    else:
-        turn.put(
-            service=release.spec.service,
-            version=release.spec.version,
-            stable=mesh.stable,
-            policy=policy,
-            order=Route(percent=0, epoch=mesh.epoch + 1),
-            started_at=turn.now,
-            added_destination=release.spec.version not in mesh.listed,
-        )
-        turn.go(Phase.PREPARING, Reason.WAITING_FOR_READY, "claiming the route")
-        turn.tell("release.started", stable=mesh.stable, steps="/".join(str(step.weight) for step in policy.steps))
-        # Before the claim: a change that fails holds back those after it, so nothing is on the route unprotected.
-        turn.want(Hold())
-        turn.order(mesh)
-
-
 def _reason_to_stop(turn: Turn, policy: PolicySpec) -> Cause | None:
     """What ends a release in any phase before it rolls back: a wish, its deletion, its total deadline."""
     release, status = turn.release, turn.status
@@ -150,14 +99,22 @@ def _reason_to_stop(turn: Turn, policy: PolicySpec) -> Cause | None:
         turn.tell("release.abort_requested", actor=wish.by, reason=wish.reason)
         return Cause(kind="person", reason=Reason.ABORTED, message=by(wish.by, wish.reason))
     if release.deleting:
-        turn.tell("release.abort_requested", reason=_DELETED)
-        return Cause(kind="person", reason=Reason.ABORTED, message=_DELETED)
+        turn.tell("release.abort_requested", reason=DELETED)
+        return Cause(kind="person", reason=Reason.ABORTED, message=DELETED)
     late = status.started_at is not None and turn.now - status.started_at > policy.deadlines.total
     if late and not stable_is_gone(turn):
         return Cause(
             kind="infrastructure", reason=Reason.DEADLINE, message="the release took longer than its total deadline"
         )
     return None
+
+
+def _lost_leg(mesh: Mesh) -> Cause | None:
+    """With one of several VirtualServices gone its requests follow nobody's weights: the others go back."""
+    if not mesh.missing:
+        return None
+    message = f"VirtualService {mesh.missing[0]} is gone; its traffic now follows the Service, all versions alike"
+    return Cause(kind="infrastructure", reason=Reason.ROUTE_GONE, message=message)
 
 
 def _prepare(turn: Turn, policy: PolicySpec, mesh: Mesh) -> None:

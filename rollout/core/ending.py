@@ -49,13 +49,19 @@ def bring_back(turn: Turn, policy: PolicySpec, mesh: Mesh) -> None:
 
 
 def put_away(turn: Turn, policy: PolicySpec, mesh: Mesh, loser: str) -> bool:
-    """Take out the loser's destination, wait for the proxies, take out its subset; True once nothing is left to do."""
+    """Take out the loser's destination, wait for the proxies, take out its subset; True once nothing is left to do.
+
+    Fixed subset names stay where they are, for the next release; a version's own Service is CI's to remove.
+    """
     status = turn.status
+    if policy.route.subsets:
+        return True
+    added_subset = status.added_subset and policy.route.host is None
     if status.added_destination and loser in mesh.listed:
         turn.want(DropDestination(loser, mesh))
         turn.put(prepared_at=turn.now)
         left = f"the destination of {loser}"
-    elif status.added_subset and loser in mesh.subsets and status.tries <= MOST_TRIES:
+    elif added_subset and loser in mesh.subsets and status.tries <= MOST_TRIES:
         assert status.prepared_at is not None
         settled = status.prepared_at + policy.settle
         if turn.now < settled:
@@ -65,7 +71,7 @@ def put_away(turn: Turn, policy: PolicySpec, mesh: Mesh, loser: str) -> bool:
         turn.want(DropSubset(loser))
         left = f"the subset of {loser}"
     else:
-        if status.added_subset and loser in mesh.subsets:
+        if added_subset and loser in mesh.subsets:
             turn.tell("cleanup.skipped", reason=f"the subset of {loser} was left: another route may name it")
         return True
     if turn.late(policy.deadlines.route + policy.settle):

@@ -1,6 +1,12 @@
 """What is worth looking at before a release is decided on: questions about phases, so that the shell need ask none."""
 
-from rollout.core.release import Phase, Release
+from datetime import timedelta
+
+from rollout.core.release import Phase, Release, Status
+
+_FOUND_AGAIN = ("window", "evidence", "gates", "verdicts", "query", "message")
+"""What one look adds, and the next one would find again in the metrics."""
+_LONGEST_UNSAVED = timedelta(seconds=25)
 
 
 def is_over(release: Release) -> bool:
@@ -9,13 +15,41 @@ def is_over(release: Release) -> bool:
 
 
 def is_settled(release: Release) -> bool:
-    """Nothing is left to be done or said: years of finished releases cost no request."""
-    return is_over(release) and not release.status.outbox and not release.held
+    """Nothing is left to be done or said: years of finished releases cost no request.
+
+    A wish that comes after the end is still noted: `kubectl wait` trusts no condition of an older generation.
+    """
+    status = release.status
+    noted = status.observed_generation >= release.generation or status.finished_at is None
+    return is_over(release) and not status.outbox and not release.held and noted
 
 
 def is_beginning(release: Release) -> bool:
     """No policy is frozen yet, and others may be in the way."""
     return release.status.phase is Phase.PENDING
+
+
+def is_steady(release: Release) -> bool:
+    """Whether a look most likely changes nothing: then it may be at what the watches last told of the cluster."""
+    return release.status.phase in {Phase.PREPARING, Phase.ANALYSING} and not release.deleting
+
+
+def is_only_counted(before: Status, after: Status) -> bool:
+    """Whether nothing happened but that more was counted: a crash that loses it costs one look's evidence."""
+    if len(before.steps) != len(after.steps) or _answers(before) != _answers(after):
+        return False
+    again = {name: getattr(before, name) for name in (*_FOUND_AGAIN, "steps", "conditions")}
+    return after.model_copy(update=again) == before
+
+
+def longest_unsaved(release: Release) -> timedelta:
+    """For how long what was only counted may stay unsaved: every second look, and no more than two writes a minute."""
+    policy = release.status.policy
+    return min(1.5 * policy.interval, _LONGEST_UNSAVED) if policy is not None else timedelta(0)
+
+
+def _answers(status: Status) -> tuple[tuple[str, str, str], ...]:
+    return tuple((one.type, one.status, one.reason) for one in status.conditions)
 
 
 def needs_samples(release: Release) -> bool:

@@ -53,7 +53,7 @@ def locate(turn: Turn, mesh: Mesh) -> Standing:
         turn.wait(status.reason, status.message, SOON)
         turn.order(mesh)
     elif where is Standing.BACK_AT_STABLE:
-        message = "somebody set all traffic to stable by hand"
+        message = f"somebody took all traffic from {turn.version} by hand"
         roll_back(turn, mesh, Cause(kind="person", reason=Reason.HAND_ON_ROUTE, message=message))
     else:
         _respect(turn, mesh)
@@ -70,15 +70,14 @@ def _respect(turn: Turn, mesh: Mesh) -> None:
     status, resume = turn.status, turn.release.spec.resume
     assert status.order is not None and status.policy is not None
     obstacle = _obstacle(mesh)
-    message = (
-        obstacle.message if obstacle else f"the route gives {mesh.percent} %, not the {status.order.percent} % ordered"
-    )
-    if status.drift is None or status.drift.percent != mesh.percent:
-        turn.put(drift=Drift(percent=mesh.percent, at=turn.now))
+    message = obstacle.message if obstacle else f"the route gives {mesh}, not the {status.order.percent} % ordered"
+    if status.drift is None or (status.drift.percent, status.drift.said) != (mesh.percent, mesh.differing):
+        turn.put(drift=Drift(percent=mesh.percent, said=mesh.differing, at=turn.now))
         turn.tell("traffic.drift_detected", percent_ordered=status.order.percent, percent_seen=mesh.percent)
     elif resume is not None and resume.at is not None and resume.at > status.drift.at and obstacle is None:
         # What the hand left is where the new order starts from: it stays due if this cycle cannot write it.
-        turn.put(confirmed=Confirmed(route=Route(percent=mesh.percent, epoch=mesh.epoch), at=turn.now))
+        left = Route(percent=mesh.percent, epoch=mesh.epoch)
+        turn.put(confirmed=Confirmed(route=left, at=turn.now, percents=tuple(part.percent for part in mesh.parts)))
         if status.step is not None:
             next_weight(turn, status.policy, mesh, status.step)
         else:

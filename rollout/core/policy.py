@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from rollout.core.checks import Checks, Judge
 from rollout.core.quantities import Duration, Label, Listed, Model, ObjectName, format_duration
+from rollout.core.route import named
 
 # Istio's and Envoy's default histogram bounds (istio/api annotation/annotations.yaml, statsHistogramBuckets), in ms.
 ISTIO_BUCKETS_MS = (
@@ -20,6 +21,7 @@ ISTIO_BUCKETS_MS = (
 )  # fmt: skip
 
 _SECOND = timedelta(seconds=1)
+_TEMPLATE = r"^[a-z0-9]?([-a-z0-9.]|\{service\}|\{version\})*$"
 
 
 def _at(path: str, message: str, duration: timedelta | None = None) -> PydanticCustomError:
@@ -41,10 +43,28 @@ class Step(Model):
         return self
 
 
+class VirtualServiceRef(Model):
+    """One of several VirtualServices that carry the traffic."""
+
+    name: ObjectName = Field(description="VirtualService.")
+    namespace: Label | None = Field(default=None, description="Its namespace; the service's.")
+    route: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=253,
+        description="Name of its http route to step; needed where several routes could be meant.",
+    )
+
+
 class RouteSelection(Model):
-    """Which objects carry the traffic. Each defaults to the name of the service."""
+    """Which objects carry the traffic, and what tells the versions apart in them."""
 
     virtual_service: ObjectName | None = Field(default=None, description="VirtualService; the service's name.")
+    virtual_services: Listed[VirtualServiceRef] = Field(
+        default=(),
+        max_length=8,
+        description="Several VirtualServices instead, stepped together: the mesh's and a gateway's.",
+    )
     destination_rule: ObjectName | None = Field(default=None, description="DestinationRule; the service's name.")
     name: str | None = Field(
         default=None,
@@ -52,6 +72,33 @@ class RouteSelection(Model):
         max_length=253,
         description="Name of the http route to step; needed where several routes could be meant.",
     )
+    subsets: Listed[Label] = Field(
+        default=(),
+        max_length=2,
+        description="Two fixed subset names that versions take by turns; without them each version gets its own.",
+    )
+    host: str | None = Field(
+        default=None,
+        pattern=_TEMPLATE,
+        max_length=253,
+        description="Name of a version's own Service, such as {service}-{version}, instead of subsets.",
+    )
+
+    @model_validator(mode="after")
+    def _shapes_agree(self) -> Self:
+        if self.virtual_services and (self.virtual_service or self.name):
+            first = "virtual_service" if self.virtual_service else "name"
+            raise _at(first, "belongs to a single VirtualService: name it in virtualServices, with its route")
+        places = [(one.namespace, one.name) for one in self.virtual_services]
+        if len(set(places)) < len(places):
+            raise _at("virtual_services", "names a VirtualService twice")
+        if self.subsets and len(set(self.subsets)) < 2:
+            raise _at("subsets", "expected two different names: one is in use while the other is prepared")
+        if self.subsets and self.host is not None:
+            raise _at("subsets", "subsets and host exclude each other: versions are told apart by one of them")
+        if self.host is not None and "{version}" not in self.host:
+            raise _at("host", "the name must contain {version}: each version has a Service of its own")
+        return self
 
 
 class Deadlines(Model):
@@ -67,9 +114,11 @@ class Deadlines(Model):
 class Metrics(Model):
     """Where in `istio_requests_total` this service is found."""
 
-    version_label: Literal["destination_workload", "destination_canonical_revision", "destination_version"] = Field(
-        default="destination_workload",
-        description="Label that tells the versions apart; destination_version loses connect failures.",
+    version_label: Literal["auto", "destination_workload", "destination_canonical_revision", "destination_version"] = (
+        Field(
+            default="auto",
+            description="Label that tells the versions apart; auto takes what stable's series carry at the start.",
+        )
     )
     reporters: Listed[Literal["source", "waypoint", "destination"]] = Field(
         default=("source", "waypoint"),
@@ -82,6 +131,11 @@ class Metrics(Model):
         max_length=64,
         description="Histogram bounds of the mesh in milliseconds, where statsHistogramBuckets changed them.",
     )
+
+    @property
+    def series_label(self) -> str:
+        """The label that tells the versions apart; of those that could be chosen, the one that loses no failure."""
+        return "destination_workload" if self.version_label == "auto" else self.version_label
 
 
 def _default_steps() -> tuple[Step, ...]:
@@ -108,7 +162,7 @@ class PolicySpec(Model):
     route: RouteSelection = Field(default_factory=RouteSelection)
     deployment: str = Field(
         default="{service}-{version}",
-        pattern=r"^[a-z0-9]?([-a-z0-9.]|\{service\}|\{version\})*$",
+        pattern=_TEMPLATE,
         max_length=253,
         description="Name of the Deployment of a version.",
     )
@@ -187,7 +241,7 @@ class PolicySpec(Model):
 
     def deployment_of(self, service: str, version: str) -> str:
         """Name of the Deployment that runs this version."""
-        return self.deployment.replace("{service}", service).replace("{version}", version)
+        return named(self.deployment, service, version)
 
 
 class PolicyMetadata(Model):

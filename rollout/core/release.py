@@ -17,9 +17,9 @@ from rollout.core.judging.clumps import Learned
 from rollout.core.judging.evidence import Evidence
 from rollout.core.judging.gates import Gates
 from rollout.core.judging.verdicts import Verdict
-from rollout.core.policy import PolicySpec
+from rollout.core.policy import PolicySpec, VirtualServiceRef
 from rollout.core.quantities import Instant, Label, Listed, Model, Version
-from rollout.core.route import Route, Target
+from rollout.core.route import Leg, Route, Target
 
 API_VERSION = "rollout.dev/v1alpha1"
 FINALIZER = "rollout.dev/traffic"
@@ -78,6 +78,7 @@ class Reason(StrEnum):
     INVALID_SPEC = "InvalidSpec"
     ALREADY_STABLE = "AlreadyStable"
     UNSUPPORTED_ROUTE = "UnsupportedRoute"
+    PREFLIGHT_FAILED = "PreflightFailed"
 
     @property
     def refusal(self) -> bool:
@@ -88,6 +89,7 @@ class Reason(StrEnum):
             Reason.INVALID_SPEC,
             Reason.ALREADY_STABLE,
             Reason.UNSUPPORTED_ROUTE,
+            Reason.PREFLIGHT_FAILED,
         }
 
 
@@ -137,6 +139,8 @@ class Confirmed(Model):
 
     route: Route
     at: Instant
+    percents: Listed[int] = ()
+    """The share by each of several VirtualServices, where a hand left them different ones."""
 
 
 class Window(Model):
@@ -170,11 +174,24 @@ class Cause(Model):
     message: str
 
 
+class Condition(Model):
+    """As `metav1.Condition`: whether something holds, since when, and why."""
+
+    type: str
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str = ""
+    last_transition_time: Instant
+    observed_generation: int = 0
+
+
 class Drift(Model):
     """Somebody else changed the route: what is there now, and since when we know."""
 
     percent: int
     at: Instant
+    said: str = ""
+    """What several VirtualServices say that differ."""
 
 
 def _or_anew(value: Any, read: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
@@ -220,6 +237,10 @@ class Status(Model):
     reason: str = ""
     message: str = ""
     observed_generation: int = 0
+    conditions: Listed[Condition] = ()
+    """For `kubectl wait`: Progressing, Finished, Promoted."""
+    progress: str = ""
+    """`2/4`: the step and how many there are, for people."""
     service: str = ""
     version: str = ""
     """Copies of the spec's, from the start: a spec that was spoilt later cannot lose track of the traffic."""
@@ -295,15 +316,18 @@ class Release(Model):
 
     def target(self, policy: PolicySpec) -> Target:
         """The objects that carry this release's traffic, whatever became of its spec since it began."""
-        service = self.status.service or self.spec.service
+        service, route = self.status.service or self.spec.service, policy.route
+        named = route.virtual_services or (VirtualServiceRef(name=route.virtual_service or service, route=route.name),)
+        legs = tuple(Leg(one.namespace or self.namespace, one.name, one.route) for one in named)
         return Target(
             namespace=self.namespace,
             service=service,
-            virtual_service=policy.route.virtual_service or service,
-            destination_rule=policy.route.destination_rule or service,
-            route=policy.route.name,
+            legs=legs,
+            destination_rule=route.destination_rule or service,
             version_label=policy.pod_label,
             canary=self.status.version or self.spec.version,
             stable=self.status.stable,
             release=self.name,
+            slots=policy.route.subsets,
+            host=policy.route.host,
         )

@@ -19,15 +19,27 @@ class Route(Model):
 
 
 @dataclass(frozen=True, slots=True)
+class Leg:
+    """One VirtualService that carries the service's traffic: the mesh's, or a gateway's."""
+
+    namespace: str
+    virtual_service: str
+    route: str | None = None
+    """Name of the http route; None where the only weighted one is meant."""
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.virtual_service}"
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """Which objects carry the traffic of one service, and which two versions share it."""
 
     namespace: str
     service: str
-    virtual_service: str
+    legs: tuple[Leg, ...]
+    """Every VirtualService that is stepped; most services have one."""
     destination_rule: str
-    route: str | None
-    """Name of the http route; None where the only weighted one is meant."""
     version_label: str
     """Pod label whose value is the version (key of the DestinationRule's subset labels)."""
     canary: str
@@ -35,6 +47,14 @@ class Target:
     """None before the release has found out who holds the traffic."""
     release: str = ""
     """Name of the release that orders; written beside the epoch."""
+    slots: tuple[str, ...] = ()
+    """Subset names that versions take by turns; none where each version has a subset of its own name."""
+    host: str | None = None
+    """Template of a version's own Service (`{service}-{version}`); None where subsets tell the versions apart."""
+
+    def host_of(self, version: str) -> str | None:
+        """Name of the version's own Service; None where subsets tell the versions apart."""
+        return None if self.host is None else named(self.host, self.service, version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +66,23 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """What one of several VirtualServices says."""
+
+    leg: Leg
+    percent: int
+    epoch: int
+    release: str
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
 class Mesh:
-    """The route as read from the mesh, with what is needed to change it without overwriting anybody."""
+    """The route as read from the mesh, with what is needed to change it without overwriting anybody.
+
+    Where several VirtualServices carry it, `percent` is the largest share that one of them gives, `epoch` the newest
+    order on any of them and `release` its author; `parts` has what each says.
+    """
 
     percent: int
     """The canary's share, 0..100, of the selected route."""
@@ -65,6 +100,20 @@ class Mesh:
     """resourceVersion of the VirtualService that was read: a write is refused if it has changed since."""
     problem: Problem | None = None
     """Why no release may start on this route; a rollback is possible all the same."""
+    parts: tuple[Part, ...] = ()
+    """What each VirtualService says, where there are several."""
+    missing: tuple[Leg, ...] = ()
+    """Those of several that do not exist."""
+
+    @property
+    def differing(self) -> str:
+        """`30 % by shop/checkout, 0 % by edge/checkout`; empty where all say the same."""
+        if len({part.percent for part in self.parts}) < 2:
+            return ""
+        return ", ".join(f"{part.percent} % by {part.leg}" for part in self.parts)
+
+    def __str__(self) -> str:
+        return self.differing or f"{self.percent} %"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +128,11 @@ class Unavailable:
     """We could not look: no answer, or none that can be trusted. Never a fact about the canary."""
 
     message: str
+
+
+def named(template: str, service: str, version: str) -> str:
+    """A name that the policy makes of a service and a version."""
+    return template.replace("{service}", service).replace("{version}", version)
 
 
 def subset_name(version: str) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from rollout.core.conditions import conditions, progress
 from rollout.core.counts import Samples
 from rollout.core.events import CATALOGUE, Notice, Scalar
 from rollout.core.intents import Announce, Intent, SetRoute
@@ -12,6 +13,7 @@ from rollout.core.judging.gates import Readings
 from rollout.core.judging.judge import Opinion
 from rollout.core.judging.verdicts import Verdict
 from rollout.core.policy import PolicySpec
+from rollout.core.preflight import Report
 from rollout.core.quantities import format_duration
 from rollout.core.release import Cause, Confirmed, Phase, Reason, Release, Status
 from rollout.core.route import Gone, Mesh, Problem, Unavailable
@@ -68,6 +70,8 @@ class Seen:
     samples: Samples | Unavailable | None = None
     past: Learned | Unavailable | None = None
     readings: Readings | Unavailable | None = None
+    preflight: Report | Unavailable | None = None
+    """What was found about everything around the route; asked for only while the release is pending."""
     policy: PolicySpec | Problem | None = None
     """The policy to freeze; asked for only while the release is pending."""
     rivals: tuple[str, ...] = ()
@@ -194,9 +198,12 @@ class Turn:
 
     def done(self) -> Decision:
         """The decision: what is new to be saved, done, announced."""
-        if not self.release.status.phase.terminal:
-            # A status that could not be read is shown to us as Failed: nothing may overwrite it.
-            self.put(observed_generation=self.release.generation)
+        before = self.release.status
+        noted = before.observed_generation >= self.release.generation
+        # A status that could not be read is shown to us as Failed without an end: nothing may overwrite it.
+        if not before.phase.terminal or (before.finished_at is not None and not noted):
+            self.put(observed_generation=self.release.generation, progress=progress(self.status))
+            self.put(conditions=conditions(self.status, self.now))
         outbox = self.status.outbox
         again = self._requeue
         if self.status.phase.terminal:

@@ -7,6 +7,8 @@ patterns, the boolean `exclusiveMinimum` of OpenAPI 3.0), so the models' schema 
 API server refusing a status because a limit is too tight, or dropping a field that a newer controller added, would
 keep a rollback from being saved. For the same reason limits of `spec` may be loosened later, but never tightened: the
 whole object is checked again whenever its status is written.
+
+What fields mean for one another is in `rules.py`, what `kubectl explain` says beyond the models in `words.py`.
 """
 
 from io import StringIO
@@ -15,16 +17,17 @@ from typing import Any
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
+from rollout.core import quantities
 from rollout.core.policy import PolicySpec, ServicePolicy
 from rollout.core.release import API_VERSION, ReleaseSpec, Status
-from rollout.documents.schema import Schema, inlined, model_schema
+from rollout.documents.rules import LONGEST_DURATION, LONGEST_SHARE, SHARE_PATTERN, on_field, on_model
+from rollout.documents.schema import Schema, inlined, model_schema, models_of
+from rollout.documents.words import words_of
 
 _GROUP, _VERSION = API_VERSION.split("/")
-_LONGEST_PATTERNED = 64
-"""Characters of a duration, a percentage or a time."""
+_LONGEST_TIME = 64
 _COPIED = ("enum", "format", "minLength", "maxLength", "minItems", "maxItems", "minimum", "maximum")
-_UNSTRUCTURED = "x-kubernetes-preserve-unknown-fields"
-_RULES = "x-kubernetes-validations"
+UNSTRUCTURED = "x-kubernetes-preserve-unknown-fields"
 
 
 def crds() -> str:
@@ -41,15 +44,13 @@ def crds() -> str:
 
 def release_crd() -> dict[str, Any]:
     """`kind: Release`: one attempt to take one version from 0 to 100 percent."""
-    spec = _schema_of(ReleaseSpec)
-    spec["properties"]["policy"]["properties"]["steps"] |= {_RULES: _steps_rules()}
-    spec[_RULES] = [
-        _rule(f"self.{name} == oldSelf.{name}", f"{name} cannot be changed: make a new Release")
-        for name in ("service", "version")
-    ]
-    status = _schema_of(Status, loose=True)
-    schema = _root("One attempt to take one version of a service from 0 to 100 percent.", {}, spec)
-    schema["properties"]["status"] = status
+    text = "One attempt to take one version of a service from 0 to 100 percent of its traffic."
+    schema = _root(text, {}, _schema_of(ReleaseSpec))
+    schema["properties"]["status"] = _schema_of(Status, loose=True)
+    conditions = schema["properties"]["status"]["properties"]["conditions"]
+    conditions |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
+    # The one thing that is demanded of a status: an item of such a list has its key.
+    conditions["items"]["required"] = ["type"]
     return _definition(
         "Release",
         "releases",
@@ -61,25 +62,24 @@ def release_crd() -> dict[str, Any]:
             _column("Version", ".spec.version"),
             _column("Phase", ".status.phase"),
             _column("Weight", ".status.weight", "integer", "The canary's share of the requests, in percent."),
-            _column("Step", ".status.step", "integer", "From 0."),
+            _column("Step", ".status.progress", description="The current step and how many there are."),
             _column("Reason", ".status.reason"),
             _column("Age", ".metadata.creationTimestamp", "date"),
+            _column("Stable", ".status.stable") | {"priority": 1},
             _column("Message", ".status.message") | {"priority": 1},
         ],
     )
 
 
 def policy_crd() -> dict[str, Any]:
-    """`kind: ServicePolicy`: the format of the policy files, so that `kubectl --dry-run=server` can check them."""
-    spec = _schema_of(PolicySpec)
-    spec["properties"]["steps"] |= {_RULES: _steps_rules()}
+    """`kind: ServicePolicy`: a policy as an object beside its service; the same format as a policy file."""
     name = _schema_of(ServicePolicy)["properties"]["metadata"]["properties"]["name"]
-    text = "How one service is released. The controller reads policies from its policy files; this is their format."
+    text = "How the Service of the same name, in the same namespace, is released. Read when a release begins."
     return _definition(
         "ServicePolicy",
         "servicepolicies",
-        _root(text, {"properties": {"name": name}}, spec),
-        short_names=[],
+        _root(text, {"properties": {"name": name}}, _schema_of(PolicySpec)),
+        short_names=["rpol"],
         subresources={},
         columns=[
             _column("Weights", ".spec.steps[*].weight"),
@@ -138,49 +138,70 @@ def _column(name: str, path: str, kind: str = "string", description: str = "") -
     return _without_empty({"name": name, "type": kind, "jsonPath": path, "description": description})
 
 
-def _rule(rule: str, message: str) -> dict[str, str]:
-    return {"rule": rule, "message": message}
-
-
-def _steps_rules() -> list[dict[str, str]]:
-    return [
-        _rule("size(self) > 0 && self[size(self) - 1].weight == 100", "the last weight must be 100"),
-        _rule("self.map(step, step.weight).isSorted()", "weights must rise from step to step"),
-    ]
-
-
 def _without_empty(mapping: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in mapping.items() if value not in ("", [], {})}
 
 
 def _schema_of(model: type[BaseModel], *, loose: bool = False) -> Schema:
     schema = model_schema(model)
-    return structural(schema, schema.get("$defs", {}), loose=loose)
+    models = {one.__name__: one for one in models_of(model)}
+    return Structural(schema.get("$defs", {}), models, loose=loose).of(schema, model)
 
 
-def structural(node: Schema, definitions: dict[str, Schema], *, loose: bool) -> Schema:
-    """A node of a model's JSON Schema as a structural schema; `loose` keeps types and words, and leaves limits out."""
-    node = inlined(node, definitions)
-    words = node.get("description", "").replace("\n", " ")
-    choices = [choice for choice in node.get("anyOf", ()) if choice.get("type") != "null"]
-    if len(choices) == 1:
-        node = {**node, **inlined(choices[0], definitions)}
-    elif choices:
-        # Text or mapping, or any scalar: a structural schema has no word for it, so the model alone checks it.
-        return _without_empty({"description": words, _UNSTRUCTURED: True} | ({"nullable": True} if loose else {}))
-    out = {"type": node["type"], "description": words if loose else _with_default(words, node.get("default"))}
-    if "properties" in node:
-        out["properties"] = {
-            name: structural(inner, definitions, loose=loose) for name, inner in node["properties"].items()
-        }
-    elif isinstance(node.get("additionalProperties"), dict):
-        out["additionalProperties"] = structural(node["additionalProperties"], definitions, loose=loose)
-    if "items" in node:
-        out["items"] = structural(node["items"], definitions, loose=loose)
-    if loose and node["type"] == "object":
-        # A CRD that is older than the controller must not prune what it remembers.
-        out[_UNSTRUCTURED] = True
-    return _without_empty(out if loose else out | _limits(node))
+class Structural:
+    """Rewrites nodes of a model's JSON Schema as structural schemas.
+
+    Args:
+        definitions: what a `$ref` leads to, by name.
+        models: the models behind them, by the same name.
+        loose: keep types and words, leave limits and rules out.
+    """
+
+    def __init__(self, definitions: dict[str, Schema], models: dict[str, type[BaseModel]], *, loose: bool) -> None:
+        self._definitions = definitions
+        self._models = models
+        self._loose = loose
+
+    def of(self, node: Schema, model: type[BaseModel] | None = None, words: str = "") -> Schema:
+        """One node.
+
+        Args:
+            node: as the model's schema has it.
+            model: whose node it is, where it is a model's own and not a reference to one.
+            words: said where the node itself says nothing.
+        """
+        node, model = self._resolved(node, model)
+        words = " ".join((node.get("description") or words).split())
+        choices = [choice for choice in node.get("anyOf", ()) if choice.get("type") != "null"]
+        if len(choices) == 1:
+            inner, model = self._resolved(choices[0], model)
+            words = words or " ".join(inner.get("description", "").split())
+            node = {**node, **inner}
+        elif choices:
+            # Text or mapping, or any scalar: a structural schema has no word for it, so the model alone checks it.
+            return _without_empty(
+                {"description": words, UNSTRUCTURED: True} | ({"nullable": True} if self._loose else {})
+            )
+        out = {"type": node["type"], "description": words if self._loose else _with_default(words, node.get("default"))}
+        if "properties" in node:
+            out["properties"] = {name: self._field(model, name, one) for name, one in node["properties"].items()}
+        elif isinstance(node.get("additionalProperties"), dict):
+            out["additionalProperties"] = self.of(node["additionalProperties"])
+        if "items" in node:
+            out["items"] = self.of(node["items"])
+        if self._loose:
+            # A CRD that is older than the controller must not prune what it remembers.
+            return _without_empty(out | ({UNSTRUCTURED: True} if node["type"] == "object" else {}))
+        return _without_empty(out | _limits(node) | on_model(model.__name__ if model is not None else ""))
+
+    def _field(self, model: type[BaseModel] | None, name: str, node: Schema) -> Schema:
+        found = self.of(node, words=words_of(model, name))
+        rules = on_field(model.__name__, name) if model is not None and not self._loose else {}
+        return found | {key: found.get(key, []) + value for key, value in rules.items()}
+
+    def _resolved(self, node: Schema, model: type[BaseModel] | None) -> tuple[Schema, type[BaseModel] | None]:
+        named = self._models.get(node.get("$ref", "").rpartition("/")[2])
+        return inlined(node, self._definitions), named or model
 
 
 def _limits(node: Schema) -> Schema:
@@ -190,13 +211,21 @@ def _limits(node: Schema) -> Schema:
         out["enum"] = [node["const"]]
     if "exclusiveMinimum" in node:
         out |= {"minimum": node["exclusiveMinimum"], "exclusiveMinimum": True}
-    if "pattern" in node:
-        # RE2 has no look-ahead; the only one here asks for a digit, which a minimal length does too.
-        out |= {"minLength": 1, "pattern": node["pattern"].replace("(?=[0-9])", "")}
+    match node.get("pattern"):
+        case None:
+            pass
+        case quantities.DURATION_PATTERN:
+            # RE2 has no look-ahead; the only one asks for a digit, which a minimal length does too.
+            pattern = quantities.DURATION_PATTERN.replace("(?=[0-9])", "")
+            out |= {"minLength": 2, "maxLength": LONGEST_DURATION, "pattern": pattern}
+        case quantities.SHARE_PATTERN:
+            out |= {"minLength": 2, "maxLength": LONGEST_SHARE, "pattern": SHARE_PATTERN}
+        case pattern:
+            out |= {"minLength": 1, "pattern": pattern}
     if node["type"] == "object":
         out["required"] = [name for name in node.get("required", ()) if name not in {"apiVersion", "kind"}]
     elif node["type"] == "string" and "enum" not in out:
-        out.setdefault("maxLength", _LONGEST_PATTERNED)
+        out.setdefault("maxLength", _LONGEST_TIME)
     elif node["type"] == "array" and "maxItems" not in out:
         # A list without a limit of its own names each of a few words.
         out["maxItems"] = len(node["items"]["enum"])
@@ -206,4 +235,5 @@ def _limits(node: Schema) -> Schema:
 def _with_default(words: str, default: Any) -> str:
     """The field's words, with its default where that is one short value: the API server must not write it down."""
     known = isinstance(default, (str, int, float)) and default != ""
-    return f"{words} Default: {default}.".strip() if known else words
+    told = str(default).lower() if isinstance(default, bool) else default
+    return f"{words} Default: {told}.".strip() if known else words

@@ -25,7 +25,7 @@ def model_schema(model: type[BaseModel]) -> Schema:
     """JSON Schema of a model in its wire spelling (camelCase), with defaults as they are written."""
     schema = model.model_json_schema(by_alias=True)
     definitions = {**schema.get("$defs", {}), model.__name__: schema}
-    for one in _models(model, set()):
+    for one in models_of(model):
         # A field may say its schema itself (an objective may be text), and then its model has no definition.
         if one.__name__ in definitions:
             _finish(one, definitions[one.__name__])
@@ -38,6 +38,11 @@ def inlined(node: Schema, definitions: dict[str, Schema]) -> Schema:
         return node
     own = {key: value for key, value in node.items() if key != "$ref"}
     return {**definitions[node["$ref"].rpartition("/")[2]], **own}
+
+
+def models_of(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    """A model and all that its fields lead to, each once."""
+    return _models(model, set())
 
 
 def _models(annotation: Any, seen: set[Any]) -> Iterator[type[BaseModel]]:

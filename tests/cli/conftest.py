@@ -14,9 +14,10 @@ from rollout.cli.main import run
 from rollout.cli.session import Pace, Surroundings
 from rollout.core.policy import ServicePolicy
 from rollout.core.release import FINALIZER, Release, Status
-from rollout.ports import Metrics, Refused
+from rollout.ports import Metrics, Preflight, Refused
 from rollout.settings import Settings
 from tests.fakes.metrics import FakeMetrics
+from tests.fakes.preflight import FakePreflight
 from tests.fakes.releases import FakeReleases
 from tests.given import NOW
 
@@ -85,6 +86,7 @@ class Assembly:
     clock: Clock
     served: list[Settings] = field(default_factory=list)
     prometheus: FakeMetrics = field(default_factory=FakeMetrics)
+    surroundings: FakePreflight = field(default_factory=FakePreflight)
 
     @contextlib.asynccontextmanager
     async def cluster(self, kubeconfig: Path | None, context: str | None) -> AsyncIterator[Connection]:
@@ -101,6 +103,20 @@ class Assembly:
     ) -> AsyncIterator[Metrics]:
         assert url
         yield self.prometheus
+
+    @contextlib.asynccontextmanager
+    async def preflight(
+        self,
+        _kubeconfig: Path | None,
+        _context: str | None,
+        url: str,
+        _token: Path | None,
+        _timeout: timedelta,
+        _domain: str,
+        _matchers: Sequence[str] = (),
+    ) -> AsyncIterator[Preflight]:
+        assert url
+        yield self.surroundings
 
     def now(self) -> datetime:
         return self.clock.now()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from rollout.core.lease import Timing
 from tests.cli.conftest import Terminal
 
 
@@ -51,6 +52,42 @@ def test_variables_stand_in_for_flags(rollout: Terminal, monkeypatch: pytest.Mon
     rollout("serve")
     [settings] = rollout.assembly.served
     assert (settings.listen, settings.policies) == (":8080", Path("/policies"))
+
+
+def test_the_lease_is_held_for_fifteen_seconds_unless_flags_say_otherwise(rollout: Terminal) -> None:
+    rollout("serve")
+    given = ["--lease-duration", "6", "--lease-renew-deadline", "4.5", "--lease-retry-period", "0.5"]
+    rollout("serve", *given, "--lease-namespace", "ops")
+    rollout("serve", "--no-lease")
+    usual, short, none = rollout.assembly.served
+    assert (usual.lease, usual.lease_namespace) == (Timing(15, 10.0, 2.0), None)
+    assert (short.lease, short.lease_namespace) == (Timing(6, 4.5, 0.5), "ops")
+    assert none.lease is None
+
+
+def test_the_lease_is_in_the_pods_namespace_unless_another_is_named(
+    rollout: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollout.environ["POD_NAMESPACE"] = "rollout"
+    rollout("serve")
+    monkeypatch.setenv("ROLLOUT_LEASE_NAMESPACE", "ops")
+    rollout("serve")
+    assert [settings.lease_namespace for settings in rollout.assembly.served] == ["rollout", "ops"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--lease-duration", "10"),
+        ("--lease-renew-deadline", "2"),
+        ("--lease-retry-period", "0"),
+        ("--lease-duration", "0"),
+        ("--lease-duration", "15s"),
+    ],
+)
+def test_times_of_the_lease_that_do_not_fit_are_a_usage_error(rollout: Terminal, wrong: tuple[str, str]) -> None:
+    assert rollout("serve", *wrong).code == 2
+    assert not rollout.assembly.served
 
 
 @pytest.mark.parametrize("wrong", [("--listen", "foo"), ("--listen", "a b:80"), ("--prometheus", "foo:9090")])

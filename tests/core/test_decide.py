@@ -24,7 +24,7 @@ def test_a_release_claims_the_route_before_anything_else() -> None:
     seen = given.untouched()
     assert story.sees(seen) == (Hold(), SetRoute(Route(percent=0, epoch=1), seen))
     assert story.status.stable == given.STABLE
-    assert story.status.policy == given.policy()
+    assert story.status.policy == given.policy(metrics={"versionLabel": "destination_workload"})
     assert story.told("release.requested") == story.told("release.started") == 1
 
 
@@ -253,7 +253,7 @@ def test_a_status_that_could_not_be_read_is_not_overwritten() -> None:
 def test_a_spec_that_was_changed_later_does_not_lose_track_of_the_traffic() -> None:
     changed = given.release(Phase.ANALYSING, wishes={"version": "v9", "service": "basket"})
     target = changed.target(given.policy())
-    assert (target.service, target.virtual_service, target.canary) == ("checkout", "checkout", given.CANARY)
+    assert (target.service, target.legs[0].virtual_service, target.canary) == ("checkout", "checkout", given.CANARY)
     assert changed.key == ("shop", given.NAME)
     before = given.release(Phase.PENDING).target(given.policy())
     assert (before.service, before.canary, before.stable) == ("checkout", given.CANARY, None)

@@ -10,8 +10,9 @@ import pytest
 from rollout.core.counts import Samples
 from rollout.core.decide import TRANSITIONS, decide
 from rollout.core.intents import SetRoute
+from rollout.core.preflight import Finding, Report
 from rollout.core.release import Confirmed, Drift, Phase, Reason, Release, SkipWish
-from rollout.core.route import Gone, Problem, Unavailable
+from rollout.core.route import Gone, Leg, Problem, Unavailable
 from rollout.core.turn import Seen
 from tests import given
 from tests.core.meters import Meters
@@ -71,6 +72,9 @@ def by_weight(step: int, intervals: int = 2) -> Samples:
     return given.samples((1000 * intervals - canary, 0), (canary, 0), at=at)
 
 
+FINDING = Finding("no-reporter", "error", "Service shop/checkout", "nobody reports", "scrape", "https://istio.io")
+
+
 def _before_the_route() -> Iterator[Scenario]:
     pending = given.release(Phase.PENDING)
     untouched = given.untouched()
@@ -91,6 +95,10 @@ def _before_the_route() -> Iterator[Scenario]:
     yield Scenario("nobody knows who is stable", pending, nobody, end, Reason.UNSUPPORTED_ROUTE)
     odd = given.seen(given.untouched(problem=Problem("delegate", "it delegates")))
     yield Scenario("the route has a shape we leave alone", pending, odd, end, Reason.UNSUPPORTED_ROUTE)
+    half = given.seen(given.untouched(missing=(Leg("edge", "checkout"),)))
+    yield Scenario("one of two routes is missing", pending, half, end, Reason.UNSUPPORTED_ROUTE)
+    wrong = given.seen(untouched, preflight=Report((FINDING, replace(FINDING, severity="warning"))))
+    yield Scenario("preflight finds an error", pending, wrong, end, Reason.PREFLIGHT_FAILED)
     yield Scenario("there is no route", pending, given.seen(GONE), end, Reason.UNSUPPORTED_ROUTE)
     unwanted = given.release(Phase.PENDING, wishes=ABORT)
     yield Scenario("aborted before it began", unwanted, ready, Phase.ABORTED, Reason.ABORTED)
@@ -256,6 +264,9 @@ def _towards_the_end() -> Iterator[Scenario]:
         release = given.release(source)
         taken = given.seen(given.mesh(0, 9, "checkout-v3"))
         yield Scenario(f"{source}: the route is gone", release, given.seen(GONE), Phase.FAILED, Reason.ROUTE_GONE)
+        half = given.seen(given.as_ordered(release, missing=(Leg("edge", "checkout"),)))
+        lost = f"{source}: one of two routes is gone"
+        yield Scenario(lost, release, half, Phase.ROLLING_BACK, Reason.ROUTE_GONE)
         yield Scenario(f"{source}: the route was taken", release, taken, Phase.ABORTED, Reason.HAND_ON_ROUTE)
     yield Scenario("the route is gone on the way back", failing, given.seen(GONE), Phase.FAILED, Reason.CHECK_FAILED)
     taken = given.seen(given.mesh(0, 9, "checkout-v3"))

@@ -82,6 +82,10 @@ class FakeReleases:
         if now is not None and now["metadata"]["uid"] == release.uid:
             self._set_held(self._unchanged_since(release), held=False)
 
+    def unchanged(self, release: Release) -> bool:
+        now = self._objects.get(release.key)
+        return not self._outage and now is not None and now["metadata"]["resourceVersion"] == release.revision
+
     async def watch(self, namespace: str | None) -> AsyncGenerator[Release, None]:
         self._answer()
         known: dict[Key, tuple[str, int, bool]] = {}

@@ -14,8 +14,9 @@ class FakeWorkloads:
         self.outage = ""
         """Why every question is answered with Unavailable; "" where it is not."""
 
-    async def health(self, namespace: str, deployment: str) -> Health | Unavailable:
-        """As the port says."""
+    async def health(self, namespace: str, deployment: str, *, remembered: bool = False) -> Health | Unavailable:
+        """As the port says; it forgets nothing."""
+        del remembered
         if self.outage:
             return Unavailable(self.outage)
         ready = self.ready.get(deployment, self.wanted)

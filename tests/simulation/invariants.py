@@ -37,6 +37,8 @@ class Hand:
     at: datetime
     number: int
     """Of all edits."""
+    leg: int
+    """Which VirtualService."""
 
 
 class Invariants:
@@ -59,22 +61,29 @@ class Invariants:
         """Release -> the edits that had been made when its controller saw the route that it decided to roll back on."""
         self._touched = False
         """Whether anybody but one release ever changed the route."""
-        self._owner = ""
-        """Who changed the route last: a release's name, or "hand"."""
+        self._owners = ["" for _ in mesh.all]
+        """Who changed each VirtualService last: a release's name, or "hand"."""
         self._aborts: dict[int, frozenset[str]] = {}
         self._held: set[str] = set()
         """Releases whose object was ever held."""
+        self._raised: set[str] = set()
+        """Releases that ever ordered more than 0."""
         self.retreats = 0
         """Of all releases."""
 
     def always(self) -> None:
         """What holds at every instant."""
-        mesh = self._mesh
-        assert sum(mesh.weights.values()) == 100, f"I7 weights {mesh.weights}"
-        assert all(0 <= weight <= 100 for weight in mesh.weights.values()), f"I7 weights {mesh.weights}"
-        if mesh.release:
-            state = (mesh.release, mesh.percent(_version(mesh.release)), mesh.epoch)
+        for leg in self._mesh.all:
+            assert sum(leg.weights.values()) == 100, f"I7 weights {leg.weights}"
+            assert all(0 <= weight <= 100 for weight in leg.weights.values()), f"I7 weights {leg.weights}"
+        shown = set(self._shown())
+        if len(shown) == 1 and (state := shown.pop())[0]:
             self._stood.setdefault(state, self._clock.now())
+
+    def _shown(self) -> list[tuple[str, int, int]]:
+        """(release, percent, epoch) that each VirtualService says."""
+        there = (leg for leg in self._mesh.all if not leg.gone)
+        return [(leg.release, leg.percent(_version(leg.release)), leg.epoch) for leg in there]
 
     def saved(self, before: Status, release: Release, healths: Mapping[str, Health | Unavailable], edits: int) -> None:
         """A status was saved over `before`, by one who saw the pods like this, and the route after so many `edits`."""
@@ -164,41 +173,51 @@ class Invariants:
 
     def _as_ordered(self, which: str, release: Release) -> None:
         """The route was as the end of this release has it, and is, unless somebody else changed it since."""
-        status, mesh, version = release.status, self._mesh, _version(release.name)
+        status, mesh = release.status, self._mesh
         if status.order is None or mesh.gone or status.reason == Reason.ROUTE_GONE:
             return
         state = (release.name, status.order.percent, status.order.epoch)
-        others = mesh.release not in {"", release.name}
+        others = any(leg.release not in {"", release.name} for leg in mesh.all)
         back = status.phase is Phase.PROMOTED or status.order.percent == 0
         assert back or others, f"{which} {status.phase} although {status.order.percent} % is ordered"
         assert state in self._stood or others, f"{which} ended on {state}, which the route never showed"
-        here = (mesh.release, mesh.percent(version), mesh.epoch)
-        assert here == state or self._owner != release.name, f"{which} ended on {state} with the route at {here}"
+        owners = [owner for owner, leg in zip(self._owners, mesh.all, strict=True) if not leg.gone]
+        for here, owner in zip(self._shown(), owners, strict=True):
+            assert here == state or owner != release.name, f"{which} ended on {state} with the route at {here}"
 
     def ordered(
-        self, target: Target, route: Route, before: tuple[int, str], healths: Mapping[str, Health | Unavailable]
+        self,
+        target: Target,
+        route: Route,
+        before: tuple[int, str],
+        healths: Mapping[str, Health | Unavailable],
+        leg: int = 0,
     ) -> None:
         """A controller wrote an order over `before`, (share, release), in a cycle that saw the pods like this."""
-        mesh, name = self._mesh, target.release
+        weights, name = self._mesh.all[leg].weights, target.release
         status = self._orders.get(name, {}).get(route)
         assert status is not None, f"I1 {route} was never saved"
         latest = self._releases[name].status
         assert not latest.phase.terminal or latest.order == route, f"I2 {route} after the end"
         assert name not in self._back or route.percent == 0, f"I3 {route} after the rollback was on the route"
         for version in (target.canary, target.stable):
-            assert not mesh.weights.get(version or "") or version in mesh.subsets, f"I7 no subset for {version}"
+            assert not weights.get(version or "") or version in self._mesh.subsets, f"I7 no subset for {version}"
         other = self._releases.get(before[1])
         alone = other is None or before[1] == name or other.status.phase.terminal
         assert alone, f"I9 the route is {before[1]}'s, and that is not done with it"
+        if route.percent > 0:
+            self._raised.add(name)
         if route.percent > before[0]:
             health = healths.get(name)
             assert not isinstance(health, Health) or health.ready > 0, "I7 raised without a ready pod"
-        if self._hand is not None and self._hand.canary == target.canary:
+        if self._hand is not None and (self._hand.canary, self._hand.leg) == (target.canary, leg):
             self._overwrote(self._hand, self._releases[name], status)
         if status.phase is Phase.ROLLING_BACK:
             self._back.add(name)
-        self._touched |= self._owner not in {"", name}
-        self._hand, self._owner, self._written[name] = None, name, route
+        self._touched |= self._owners[leg] not in {"", name}
+        if self._hand is not None and self._hand.leg == leg:
+            self._hand = None
+        self._owners[leg], self._written[name] = name, route
         self.always()
 
     def _overwrote(self, hand: Hand, release: Release, status: Status) -> None:
@@ -221,7 +240,8 @@ class Invariants:
         release = self._releases.get(name)
         if release is None or release.status.order is None:
             return
-        if name in self._written or name in self._held:
+        if name in self._raised or name in self._held:
+            # One that only ever ordered 0 has moved nothing, and may go at any time.
             assert release.status.phase.terminal, f"I11 went as {release.status.phase}"
             self._as_ordered("I11", release)
 
@@ -233,16 +253,16 @@ class Invariants:
             told = announcer.told.get(name, {})
             assert set(told) == set(range(1, self._releases[name].status.sequence + 1)), "I10 went without a word"
 
-    def edited(self, canary: str, percent: int) -> None:
+    def edited(self, canary: str, percent: int, leg: int = 0) -> None:
         """A person changed the weights."""
         self.edits += 1
-        self._hand = Hand(canary, percent, self._clock.now(), self.edits)
-        self._owner, self._touched = "hand", True
+        self._hand = Hand(canary, percent, self._clock.now(), self.edits, leg)
+        self._owners[leg], self._touched = "hand", True
         self.always()
 
-    def unnamed(self) -> None:
+    def unnamed(self, leg: int = 0) -> None:
         """A person's tool took the release's name off the route, and nothing else."""
-        self._owner, self._touched = "hand", True
+        self._owners[leg], self._touched = "hand", True
 
     def cycle_began(self, runner: int, aborts: frozenset[str]) -> None:
         """A controller begins to look, at a time when these releases are wished to be aborted."""
@@ -254,7 +274,7 @@ class Invariants:
         if release.name not in self._aborts[runner]:
             return
         assert status.phase.terminal or status.phase is Phase.ROLLING_BACK, f"I8 aborted, but {status.phase}"
-        theirs = self._mesh.gone or self._owner != release.name
+        theirs = self._mesh.gone or any(owner != release.name for owner in self._owners)
         share = self._mesh.percent(_version(release.name))
         assert status.phase is not Phase.ROLLING_BACK or theirs or share == 0, f"I8 aborted, but {share} %"
 

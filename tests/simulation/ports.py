@@ -5,7 +5,8 @@ A gate is a place where the controller may be held, before and after an effect, 
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -18,17 +19,29 @@ from rollout.core.policy import PolicySpec
 from rollout.core.release import Release, Status
 from rollout.core.route import Gone, Mesh, Problem, Route, Target, Unavailable
 from rollout.core.workload import Health
-from rollout.ports import Outage, Subject
-from rollout.reconciler import Key, Reconciler, World
+from rollout.ports import Outage, Subject, World
+from rollout.reconciler import Key, Reconciler
 from tests.fakes.announcer import FakeAnnouncer
 from tests.fakes.clock import FakeClock
 from tests.fakes.mesh import FakeMesh
+from tests.fakes.preflight import FakePreflight
 from tests.fakes.releases import FakeReleases
 from tests.fakes.workloads import FakeWorkloads
 from tests.simulation.invariants import Invariants
 from tests.simulation.prometheus import Prometheus
 
-HOT = frozenset({"save", "after save", "hold", "after hold", "raise", "set_route", "after set_route", "announce"})
+BETWEEN: ContextVar[Callable[[], Awaitable[None]]] = ContextVar("between")
+"""What comes between two writes of one order, to the one who gives it."""
+
+
+async def between() -> None:
+    """For `FakeMesh.between`."""
+    await BETWEEN.get()()
+
+
+HOT = frozenset(
+    {"save", "after save", "between", "hold", "after hold", "raise", "set_route", "after set_route", "announce"}
+)
 """Where a fault hurts most: between a save and what follows it."""
 
 
@@ -60,6 +73,10 @@ class Outside(Protocol):
     """Probability that an effect waits for its turn."""
     ambush: float
     """Probability that a controller falls asleep over the order of a higher share."""
+    pairs_written: int
+    """Orders that were written to two VirtualServices."""
+    lag: float
+    """Probability that a watch has not told the newest yet."""
     ambushed: bool
     """It just did: whoever runs the world may revoke that order now."""
     api_down: bool
@@ -83,6 +100,7 @@ def outside(sim: Outside, runner: Runner) -> World:
         workloads=rest,
         metrics=rest,
         policies=rest,
+        preflight=FakePreflight(),
         announcer=rest,
         clock=sim.clock,
     )
@@ -134,6 +152,14 @@ class GatedReleases(FakeReleases):
         await self._ports.reply("get")
         return release
 
+    def unchanged(self, release: Release) -> bool:
+        if self._shared.unchanged(release):
+            return True
+        # A watch that lags has not told yet.
+        lags = self._sim.rng.random() < self._sim.lag
+        self._runner.disturbed |= lags
+        return lags
+
     async def list(self, namespace: str | None, service: str | None = None) -> Sequence[Release]:
         await self._ports.call("list")
         return await self._shared.list(namespace, service)
@@ -171,24 +197,44 @@ class GatedTraffic:
 
     def __init__(self, ports: Ports, sim: Outside, runner: Runner) -> None:
         self._ports, self._sim, self._runner = ports, sim, runner
+        self._told: dict[Target, Mesh | Gone | Unavailable] = {}
 
-    async def observe(self, target: Target) -> Mesh | Gone | Unavailable:
+    async def observe(self, target: Target, *, remembered: bool = False) -> Mesh | Gone | Unavailable:
         await self._ports.gate("observe")
+        last = self._told.get(target)
+        if remembered and last is not None and self._sim.rng.random() < self._sim.lag:
+            return last
         if self._sim.api_down:
             self._runner.disturbed = True
             return Unavailable("the API server does not answer")
         self._runner.edits = self._sim.invariants.edits
-        seen = await self._sim.mesh.observe(target)
+        seen = self._told[target] = await self._sim.mesh.observe(target)
         await self._ports.gate("after observe")
         return seen
 
     async def set_route(self, target: Target, route: Route, seen: Mesh) -> None:
         await self._ports.call("raise" if route.percent > seen.percent else "set_route")
-        mesh = self._sim.mesh
-        before = (mesh.percent(target.canary), mesh.release)
+        mesh, healths, told = self._sim.mesh, self._runner.healths, set[int]()
         self._runner.disturbed |= str(mesh.revision) != seen.revision
-        await mesh.set_route(target, route, seen)
-        self._sim.invariants.ordered(target, route, before, self._runner.healths)
+        before = [(leg.percent(target.canary), leg.release) for leg in mesh.all]
+
+        def tell() -> None:
+            for number, leg in enumerate(mesh.all):
+                if not leg.gone and number not in told and (leg.release, leg.epoch) == (target.release, route.epoch):
+                    told.add(number)
+                    self._sim.invariants.ordered(target, route, before[number], healths, number)
+
+        async def half_written() -> None:
+            tell()
+            await self._ports.call("between")
+
+        token = BETWEEN.set(half_written)
+        try:
+            await mesh.set_route(target, route, seen)
+        finally:
+            BETWEEN.reset(token)
+        tell()
+        self._sim.pairs_written += len(told) > 1
         await self._ports.reply("set_route")
 
     async def drop_destination(self, target: Target, version: str, seen: Mesh) -> None:
@@ -213,8 +259,11 @@ class GatedRest:
     def __init__(self, ports: Ports, sim: Outside, runner: Runner) -> None:
         self._ports, self._sim, self._runner = ports, sim, runner
 
-    async def health(self, namespace: str, deployment: str) -> Health | Unavailable:
+    async def health(self, namespace: str, deployment: str, *, remembered: bool = False) -> Health | Unavailable:
         await self._ports.gate("health")
+        last = self._runner.healths.get(deployment)
+        if remembered and last is not None and self._sim.rng.random() < self._sim.lag:
+            return last
         down = self._sim.api_down or self._sim.workloads.outage
         seen = Unavailable("no answer") if down else await self._sim.workloads.health(namespace, deployment)
         self._runner.healths[deployment] = seen
@@ -228,7 +277,7 @@ class GatedRest:
         await self._ports.gate("readings")
         return await self._sim.prometheus.readings(subject, custom, now)
 
-    def find(self, namespace: str, service: str) -> PolicySpec | Problem:
+    async def find(self, namespace: str, service: str) -> PolicySpec | Problem:
         del namespace, service
         return self._sim.policy
 

@@ -5,6 +5,7 @@ Requests are spread exactly by the weights (fractions are carried over), so the 
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import product
 
 from rollout.core.checks import CustomCheck
 from rollout.core.counts import Group, Samples, Series
@@ -88,11 +89,12 @@ class Prometheus:
         return {name: self.measured.get(name, Reading(None)) for name in names}
 
     def _serve(self, until: datetime) -> None:
-        requests = (until - self._now).total_seconds() * REQUESTS_PER_SECOND / len(PROXIES)
+        legs = self._mesh.all
+        requests = (until - self._now).total_seconds() * REQUESTS_PER_SECOND / len(PROXIES) / len(legs)
         self._now = until
-        for counts in self._counts.values() if requests else ():
-            for version, weight in self._mesh.weights.items():
-                share = requests * (1.0 if len(self._mesh.weights) == 1 else weight / 100)
+        for counts, leg in product(self._counts.values(), legs) if requests else ():
+            for version, weight in leg.weights.items():
+                share = requests * (1.0 if len(leg.weights) == 1 else weight / 100)
                 if share and self._workloads.ready.get(f"checkout-{version}", 1) == 0:
                     counts["", "503"] = counts.get(("", "503"), 0.0) + share
                 elif share:

@@ -21,7 +21,7 @@ class HostileWorld(RuleBasedStateMachine):
     @initialize(seed=st.integers(0, 7))
     def begin(self, seed: int) -> None:
         self.world = Simulation(seed)
-        self.world.faults, self.world.gate, self.world.ambush = PEACE, 0.3, 0.0
+        self.world.faults, self.world.gate, self.world.ambush, self.world.lag = PEACE, 0.3, 0.0, 0.0
         self.loop.run_until_complete(self.world.begin())
 
     @rule(steps=st.sampled_from((1, 3, 10, 60)))

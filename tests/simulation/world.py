@@ -23,7 +23,7 @@ from tests.fakes.releases import FakeReleases
 from tests.fakes.workloads import FakeWorkloads
 from tests.simulation.invariants import Invariants
 from tests.simulation.mixes import CUSTOM, InThisThread, drawn_policy
-from tests.simulation.ports import HOT, Runner, outside
+from tests.simulation.ports import HOT, Runner, between, outside
 from tests.simulation.prometheus import Prometheus
 
 KEYS: tuple[Key, ...] = (("shop", "checkout-v2"), ("shop", "checkout-v3"))
@@ -55,6 +55,8 @@ class Faults:
     """Probability that requests begin to fail whoever serves them."""
     gauge: float
     """Probability that what a custom check asks for, or memory, changes."""
+    lag: float
+    """Probability that a watch has not told the newest yet."""
 
     @staticmethod
     def drawn(rng: random.Random) -> "Faults":
@@ -78,10 +80,11 @@ class Faults:
             remove=some(0.0, 0.002, 0.01),
             incident=some(0.0, 0.005, 0.02),
             gauge=some(0.0, 0.005, 0.02),
+            lag=some(0.1, 0.5),
         )
 
 
-PEACE = Faults(*[0] * 13)
+PEACE = Faults(*[0] * 14)
 
 
 class Simulation:
@@ -92,13 +95,16 @@ class Simulation:
     ) -> None:
         self.rng = random.Random(seed)
         self.faults = Faults.drawn(self.rng)
-        self.gate, self.ambush = self.faults.gate, self.faults.ambush
+        self.gate, self.ambush, self.lag = self.faults.gate, self.faults.ambush, self.faults.lag
         self.policy = drawn_policy(self.rng)
         self.clock = FakeClock(given.NOW)
-        self.mesh = mesh()
+        # A gateway's VirtualService beside the mesh's, in every fourth world.
+        self.mesh = mesh(legs=2 if self.rng.random() < 0.25 else 1)
+        self.mesh.between = between
         if self.rng.random() < 0.4:
             # Many teams list every version for good: then nothing is put in, and nothing put away.
-            self.mesh.weights |= {"v2": 0, "v3": 0}
+            for leg in self.mesh.all:
+                leg.weights |= {"v2": 0, "v3": 0}
             self.mesh.subsets |= {"v2", "v3"}
         self.workloads = FakeWorkloads()
         self.releases = FakeReleases(self.clock)
@@ -112,6 +118,7 @@ class Simulation:
         self.prometheus.run(given.NOW)
         self.api_down = False
         self.ambushed = False
+        self.pairs_written = 0
         self.removed: set[str] = set()
         """Releases that somebody deleted."""
         self._reconciler = reconciler
@@ -258,10 +265,11 @@ class Simulation:
             self.announcer.outage = "" if self.announcer.outage else "nobody listens"
         self._disturb_requests()
         if rng.random() < faults.delete:
-            self.mesh.delete()
+            self.mesh.delete(rng.choice((None, self._any_leg())))
         if rng.random() < faults.hand / 2:
-            self.mesh.forget_the_name()
-            self.invariants.unnamed()
+            leg = self._any_leg()
+            self.mesh.forget_the_name(leg)
+            self.invariants.unnamed(leg)
         if rng.random() < faults.hand:
             self.hand_on_route(*self._any_edit())
         if rng.random() < faults.wish:
@@ -301,10 +309,14 @@ class Simulation:
         canary = rng.choice(self.keys)[1].removeprefix("checkout-")
         return canary, rng.choice((0, 0, 5, 10, 30, 60, 100)), rng.random() < 0.6
 
+    def _any_leg(self) -> int:
+        return self.rng.randrange(len(self.mesh.all))
+
     def hand_on_route(self, canary: str, percent: int, keeps_annotations: bool) -> None:
         """A person changes the weights."""
-        (self.mesh.edit if keeps_annotations else self.mesh.replace)(canary, percent)
-        self.invariants.edited(canary, percent)
+        leg = self._any_leg()
+        (self.mesh.edit if keeps_annotations else self.mesh.replace)(canary, percent, leg=leg)
+        self.invariants.edited(canary, percent, leg)
         for runner in self.runners:
             runner.disturbed = True
 
@@ -347,7 +359,7 @@ class Simulation:
         self.api_down, self.prometheus.outage, self.prometheus.lag = False, "", timedelta(0)
         self.announcer.outage = self.workloads.outage = ""
         self.prometheus.incident = 0.0
-        self.faults, self.gate, self.ambush = PEACE, 0.0, 0.0
+        self.faults, self.gate, self.ambush, self.lag = PEACE, 0.0, 0.0, 0.0
         for runner in self.runners:
             runner.stalled = 0
             for _ in range(100):

@@ -1,9 +1,11 @@
 """VirtualServices and DestinationRules for tests: the golden shapes on disk, and what every test of them shares.
 
 A golden folder holds `virtualservice.yaml`, mostly a `destinationrule.yaml`, and `expected.yaml`: what the shape shows
-(`about`), whom it is read for (`target`, changes of `target()`), the `reading` with its `problem` code, the `index` of
-the route that is meant (0), the canary's `subset` as it is added, and that route's destinations `after` each order of a
-whole release or after a `rollback` alone. All else must equal what came in. `entries` only holds YAML anchors.
+(`about`), whom it is read for (`target`, changes of `target()`), which `services` there are where hosts tell the
+versions apart, the `reading` with its `problem` code, the `index` of the route that is meant (0), the canary's `subset`
+as it is added, the `rule`'s names and versions once the canary has its slot, and that route's destinations `after` each
+order of a whole release or after a `rollback` alone. All else must equal what came in; `entries` only holds YAML
+anchors.
 
 Belongs here: reading golden files, applying patches. Does not belong here: assertions.
 """
@@ -17,7 +19,8 @@ from typing import Any
 import jsonpatch
 from ruamel.yaml import YAML
 
-from rollout.core.route import Target
+from rollout.adapters.host_split import Services, hosts_of
+from rollout.core.route import Leg, Target
 
 JsonObject = dict[str, Any]
 GOLDEN = Path(__file__).parent / "golden"
@@ -26,16 +29,20 @@ RELEASE = "checkout-v2-abcde"
 
 def target(**changes: Any) -> Target:
     """Version v2 of service checkout, which has not found out yet who is stable."""
+    leg = {"virtual_service": "checkout", "route": None}
     usual: JsonObject = {
         "namespace": "shop",
         "service": "checkout",
-        "virtual_service": "checkout",
+        "legs": (Leg("shop", **{key: changes.pop(key, value) for key, value in leg.items()}),),
         "destination_rule": "checkout",
-        "route": None,
         "version_label": "version",
         "canary": "v2",
         "release": RELEASE,
     }
+    if "legs" in changes:
+        changes["legs"] = tuple(Leg(**one) if isinstance(one, dict) else one for one in changes["legs"])
+    if "slots" in changes:
+        changes["slots"] = tuple(changes["slots"])
     return Target(**usual | changes)
 
 
@@ -52,6 +59,13 @@ class Shape:
     def target(self) -> Target:
         """Whom its expectations are about."""
         return target(**self.expected.get("target", {}))
+
+    @property
+    def services(self) -> Services:
+        """Those of the versions: which are there, and that the others are not."""
+        there = frozenset(self.expected.get("services", ()))
+        asked = frozenset(hosts_of(self.target))
+        return Services(there=asked & there, absent=asked - there)
 
 
 def _read(path: Path) -> JsonObject:

@@ -1,7 +1,7 @@
 """The Istio adapter against a real API's semantics: compare-and-set, epochs, outages, and what must not be removed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,59 +13,10 @@ from rollout.adapters.istio import IstioTraffic
 from rollout.core.route import Gone, Mesh, Route, Target, Unavailable
 from rollout.ports import Conflict, NotFound, Outage, Refused
 from rollout.sandbox.kubernetes.server import KubernetesServer
+from tests.adapters.istio.objects import RULES, SERVICES, destination, destination_rule, virtual_service
 from tests.adapters.istio.shapes import JsonObject, target
 
-SERVICES = "/apis/networking.istio.io/v1/namespaces/shop/virtualservices"
-RULES = "/apis/networking.istio.io/v1/namespaces/shop/destinationrules"
 WHOM = target(stable="v1")
-
-
-def virtual_service(*destinations: JsonObject, name: str = "checkout", namespace: str = "shop") -> JsonObject:
-    return {
-        "apiVersion": "networking.istio.io/v1",
-        "kind": "VirtualService",
-        "metadata": {"name": name, "namespace": namespace, "annotations": {"team": "payments"}},
-        "spec": {"hosts": ["checkout"], "http": [{"timeout": "5s", "route": list(destinations)}]},
-    }
-
-
-def destination(version: str, weight: int | None = None, host: str = "checkout") -> JsonObject:
-    entry: JsonObject = {"destination": {"host": host, "subset": version}}
-    return entry if weight is None else entry | {"weight": weight}
-
-
-def destination_rule(*versions: str, name: str = "checkout") -> JsonObject:
-    return {
-        "apiVersion": "networking.istio.io/v1",
-        "kind": "DestinationRule",
-        "metadata": {"name": name, "namespace": "shop"},
-        "spec": {
-            "host": "checkout",
-            "subsets": [
-                {"name": version, "labels": {"version": version}, "trafficPolicy": {"tls": {"mode": "ISTIO_MUTUAL"}}}
-                for version in versions
-            ],
-        },
-    }
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[KubernetesServer]:
-    server = KubernetesServer()
-    await server.start()
-    yield server
-    await server.stop()
-
-
-@pytest.fixture
-async def cluster(server: KubernetesServer, tmp_path: Path) -> AsyncIterator[Cluster]:
-    kubeconfig = tmp_path / "kubeconfig"
-    server.write_kubeconfig(kubeconfig)
-    async with await Cluster.connect(kubeconfig, seconds=2) as cluster:
-        for name in ("shop", "ingress"):
-            namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-            await cluster.create("/api/v1/namespaces", namespace)
-        yield cluster
 
 
 @pytest.fixture
@@ -211,7 +162,7 @@ async def test_a_version_with_traffic_is_not_taken_out_of_the_route(shop: Cluste
 
 async def test_an_absent_virtual_service_is_gone_and_refuses_orders(traffic: IstioTraffic) -> None:
     mesh = await seen(traffic)
-    absent = replace(WHOM, virtual_service="nowhere")
+    absent = target(stable="v1", virtual_service="nowhere")
     assert isinstance(await traffic.observe(absent), Gone)
     with pytest.raises(Conflict):
         await traffic.set_route(absent, Route(percent=0, epoch=1), mesh)

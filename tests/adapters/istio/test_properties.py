@@ -10,8 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rollout.adapters.destination_rule import subset_for, subsets_of, with_subset
-from rollout.adapters.virtual_service import names_subset, order_of, ordered, reading, without
-from rollout.core.route import Problem, Route, Target
+from rollout.adapters.host_split import Services
+from rollout.adapters.slots import with_slot
+from rollout.adapters.virtual_service import feeds, landing, names_subset, order_of, ordered, reading, without
+from rollout.core.route import Leg, Problem, Route, Target
 from tests.adapters.istio.shapes import RELEASE, JsonObject, patched, target
 
 ALLOWED = re.compile(
@@ -30,7 +32,9 @@ junk = st.recursive(
     max_leaves=8,
 )
 weights = st.integers(0, 100) | st.sampled_from([100, 0, 50]) | st.integers(-3, 2**33) | scalars
-hosts = st.sampled_from(["checkout", "CHECKOUT", "checkout.shop.svc.cluster.local", "cart", "checkout.shop"])
+hosts = st.sampled_from(
+    ["checkout", "CHECKOUT", "checkout.shop.svc.cluster.local", "cart", "checkout.shop", "checkout-v1", "checkout-v2"]
+)
 subset_names = st.sampled_from(["v1", "v2", "v2", "v3", "stable", "canary"])
 
 
@@ -119,6 +123,12 @@ targets = st.builds(
     route=st.sampled_from([None, None, "primary", "missing"]),
     stable=st.sampled_from(["v1", "v1", None, "v3"]),
 )
+modes = st.sampled_from([{}, {"slots": ("v1", "v2")}, {"slots": ("stable", "canary")}, {"host": "{service}-{version}"}])
+services_known = st.builds(
+    Services,
+    there=st.frozensets(st.sampled_from(["checkout-v1", "checkout-v2", "checkout-v3"])),
+    absent=st.frozensets(st.sampled_from(["checkout-v1", "checkout-v2"])),
+)
 orders = st.builds(Route, percent=st.sampled_from([0, 0, 1, 10, 30, 50, 99, 100]), epoch=st.integers(0, 9))
 services = virtual_services | plausible
 bounded = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
@@ -189,13 +199,33 @@ def test_an_order_changes_only_what_is_allowed_and_is_read_back(
         assert ordered(after, rule, whom, order) == []
 
 
+@settings(bounded, max_examples=100)
+@given(services, st.just(GOOD_RULE) | rules, targets, modes, services_known, orders)
+def test_an_order_in_any_mode_changes_only_what_is_allowed_and_is_read_back(
+    service: JsonObject, rule: JsonObject | None, plain: Target, mode: JsonObject, known: Services, order: Route
+) -> None:
+    whom = replace(plain, **mode)
+    operations = ordered(service, rule, whom, order, known)
+    if isinstance(operations, Problem):
+        return
+    after = patched(service, operations)
+    only_what_is_ours(service, after)
+    given_weights = weights_of_changed_route(service, after)
+    assert not given_weights or sum(given_weights) == 100
+    now = reading(after, rule, whom, known)
+    if reading(service, rule, whom, known).problem is None or order.percent > 0:
+        assert now.percent == order.percent
+    if now.percent == order.percent:
+        assert ordered(after, rule, whom, order, known) == []
+
+
 @bounded
 @given(plausible, st.just(GOOD_RULE), targets, orders)
 def test_a_rollback_after_any_order_leaves_no_trace_but_weights_and_the_listed_canary(
     service: JsonObject, rule: JsonObject, whom: Target, order: Route
 ) -> None:
     stable = whom.stable or reading(service, rule, whom).stable
-    whom = replace(whom, route=None, stable=stable)
+    whom = replace(whom, legs=(Leg("shop", "checkout"),), stable=stable)
     operations = ordered(service, rule, whom, order)
     if isinstance(operations, Problem):
         return
@@ -226,20 +256,24 @@ def only_what_is_ours_after_a_drop(before: JsonObject, after: JsonObject) -> Non
 
 
 @bounded
-@given(junk, junk, targets, orders)
+@given(junk, junk, targets, modes, services_known, orders)
 def test_nothing_that_parses_as_json_makes_the_adapter_raise(
-    service: Any, rule: Any, whom: Target, order: Route
+    service: Any, rule: Any, plain: Target, mode: JsonObject, known: Services, order: Route
 ) -> None:
+    whom = replace(plain, **mode)
     for obj in (service, {"spec": service}, {"metadata": service, "spec": {"http": service}}):
         virtual_service = obj if isinstance(obj, dict) else {}
         for one in (rule, {"spec": rule}, {"spec": {"host": "checkout", "subsets": rule}}):
             destination_rule = one if isinstance(one, dict) else None
-            mesh = reading(virtual_service, destination_rule, whom)
+            mesh = reading(virtual_service, destination_rule, whom, known)
             assert 0 <= mesh.percent <= 100
-            ordered(virtual_service, destination_rule, whom, order)
-            without(virtual_service, destination_rule, whom, whom.canary)
+            ordered(virtual_service, destination_rule, whom, order, known)
+            without(virtual_service, destination_rule, whom, whom.canary, known)
+            landing(virtual_service, destination_rule, whom, known)
             names_subset(virtual_service, "v2", whom)
+            feeds(virtual_service, "v2", whom)
             with_subset(destination_rule or {}, whom, whom.canary)
+            with_slot(destination_rule or {}, whom, whom.canary, {"v2": "somebody"})
 
 
 @bounded

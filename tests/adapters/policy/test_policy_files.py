@@ -1,5 +1,6 @@
 """A directory of policies, looked at again and again while people change it."""
 
+import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +34,7 @@ def write(tmp_path: Path) -> Write:
 
 def interval(files: PolicyFiles, service: str, namespace: str = "shop") -> str | None:
     """The interval of the policy in force; None where there is none."""
-    found = files.find(namespace, service)
+    found = asyncio.run(files.find(namespace, service))
     return format_duration(found.interval) if isinstance(found, PolicySpec) else None
 
 
@@ -59,11 +60,19 @@ def test_every_policy_of_every_file_is_found_by_namespace_and_service(tmp_path: 
     assert (files.count, files.invalid_count) == (3, 0)
 
 
+def test_a_policy_in_force_has_a_place_to_point_at(tmp_path: Path, write: Write) -> None:
+    path = write("a.yaml", policy("cart") + "---\n" + policy("checkout"))
+    files = PolicyFiles(tmp_path)
+    files.load()
+    assert files.place_of("shop", "checkout") == f"{path}:8:12"
+    assert files.place_of("shop", "nothing") == ""
+
+
 def test_a_service_without_a_policy_gets_a_reason(tmp_path: Path, write: Write) -> None:
     write("a.yaml", "x: 1\n")
     files = PolicyFiles(tmp_path)
     files.load()
-    found = files.find("shop", "checkout")
+    found = asyncio.run(files.find("shop", "checkout"))
     assert isinstance(found, Problem)
     assert "shop/checkout" in found.message
     assert "a.yaml:1:1" in found.message
@@ -270,7 +279,7 @@ def test_a_directory_out_of_reach_leaves_everything_in_force_and_is_reported_onc
 def test_a_directory_that_was_never_there_is_a_reason_not_a_crash(tmp_path: Path) -> None:
     files = PolicyFiles(tmp_path / "nowhere")
     assert files.load().invalid
-    found = files.find("shop", "checkout")
+    found = asyncio.run(files.find("shop", "checkout"))
     assert isinstance(found, Problem)
     assert "nowhere" in found.message
 

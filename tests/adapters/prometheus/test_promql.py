@@ -87,6 +87,31 @@ def test_canonical_revision_latest_is_a_version_where_its_own_proxy_reports() ->
     assert promql.group_of(labels, subject("destination_canonical_revision", stable="latest")) == "stable"
 
 
+@pytest.mark.parametrize(
+    ("service", "version", "code", "flags", "group"),
+    [
+        ("checkout-v2", "unknown", "503", "UH", "canary"),
+        ("checkout-v2", "unknown", "503", "UO", "canary"),
+        ("checkout-v2", "unknown", "0", "DC", "canary"),
+        ("checkout-v1", "unknown", "503", "UH", "stable"),
+        ("checkout-v2", "unknown", "503", "FI", "other"),
+        # Reached, and known by its peer: whoever answered is who was asked.
+        ("checkout-v2", "v1", "200", "-", "stable"),
+        ("checkout-v2", "v3", "200", "-", "other"),
+        # Through the Service of all versions, or with no cluster and only a Host header.
+        ("checkout", "unknown", "503", "UH", "lost"),
+        ("checkout", "unknown", "503", "NC", "lost"),
+        ("checkout", "v2", "200", "-", "canary"),
+    ],
+)
+def test_a_versions_own_service_tells_whose_a_request_without_a_peer_was(
+    service: str, version: str, code: str, flags: str, group: str
+) -> None:
+    labels = {"destination_workload": version, "response_code": code, "response_flags": flags}
+    split = subject(hosts=("checkout-v2", "checkout-v1"))
+    assert promql.group_of(labels, split, service) == group
+
+
 def test_a_workload_called_latest_is_an_ordinary_version() -> None:
     labels = {"destination_workload": "latest", "response_code": "503", "response_flags": "UH"}
     assert promql.group_of(labels, subject(canary="latest")) == "canary"
@@ -133,6 +158,14 @@ def test_every_spelling_of_the_host_is_asked_for_and_no_other_service() -> None:
         "",
         "unknown",
     ):
+        assert not pattern.fullmatch(other)
+
+
+def test_the_services_of_a_host_split_are_asked_for_too() -> None:
+    pattern = re.compile(promql.hosts([subject(hosts=("checkout-v2", "checkout-v1"))], DOMAIN))
+    for service in ("checkout", "checkout-v1", "checkout-v2"):
+        assert pattern.fullmatch(f"{service}.shop.svc.cluster.local")
+    for other in ("checkout-v3.shop.svc.cluster.local", "checkout-v2.bar.svc.cluster.local"):
         assert not pattern.fullmatch(other)
 
 

@@ -166,6 +166,14 @@ def test_a_cluster_belongs_to_the_subset_of_the_version_on_any_port(cluster: str
     assert bool(re.fullmatch(pattern, cluster)) == ours
 
 
+def test_a_version_with_a_service_of_its_own_has_clusters_without_a_subset() -> None:
+    split = subject(versions=("v2", "v1"), hosts=("checkout-v2", "checkout-v1"))
+    pattern = promql_gates.clusters(split, "v2", "cluster.local")
+    assert re.fullmatch(pattern, "outbound|80||checkout-v2.shop.svc.cluster.local")
+    assert not re.fullmatch(pattern, "outbound|80||checkout-v1.shop.svc.cluster.local")
+    assert not re.fullmatch(pattern, "outbound|80|v2|checkout.shop.svc.cluster.local")
+
+
 def test_nothing_is_asked_about_a_version_that_is_not_known() -> None:
     assert promql_gates.saturation(subject(), "cluster.local") == ""
     only_stable = promql_gates.saturation(subject(versions=("", "v1")), "cluster.local")

@@ -133,6 +133,40 @@ async def test_requests_lost_before_a_cluster_are_found_by_their_host_header(
     assert tally(there, (), since, now).lost == 4000
 
 
+async def test_the_requests_of_a_host_split_are_found_under_every_service(
+    metrics: PrometheusMetrics, real: RealPrometheus
+) -> None:
+    def counted(host: str, workload: str, code: str, flags: str, value: int) -> str:
+        labels = {
+            "reporter": "source",
+            "source_workload_namespace": "shop",
+            "destination_service": host,
+            "destination_workload": workload,
+            "response_code": code,
+            "response_flags": flags,
+        }
+        return series("istio_requests_total", labels, value)
+
+    tail = "shop.svc.cluster.local"
+    since = await real.scraped("odd")
+    real.exporter.pages["odd"] = (
+        counted(f"split-v1.{tail}", "split-v1", "200", "-", 1000)
+        + counted(f"split-v2.{tail}", "split-v2", "200", "-", 100)
+        + counted(f"split.{tail}", "split-v2", "200", "-", 10)
+        + counted(f"split-v2.{tail}", "unknown", "503", "UH", 7)
+        + counted(f"split-v1.{tail}", "unknown", "503", "UH", 5)
+        + counted("split", "unknown", "503", "NC", 3)
+        + counted(f"split-v3.{tail}", "split-v3", "200", "-", 50000)
+        + counted("split-v2.elsewhere.svc.cluster.local", "split-v2", "200", "-", 50000)
+    )
+    now = await real.scraped("odd")
+    who = subject("split", canary="split-v2", stable="split-v1", hosts=("split-v2", "split-v1"))
+    found = tally(await answered(metrics, who, since, now), (), since, now)
+    assert (found.canary.requests, found.canary.errors) == (117, 7)
+    assert (found.stable.requests, found.stable.errors) == (1005, 5)
+    assert found.lost == 3
+
+
 async def test_buckets_are_found_however_their_bounds_are_spelled(
     metrics: PrometheusMetrics, real: RealPrometheus
 ) -> None:

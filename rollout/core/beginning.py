@@ -1,0 +1,103 @@
+"""The beginning of a release: refuse what cannot be released, claim the route for what can."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from rollout.core.intents import Hold
+from rollout.core.policy import PolicySpec
+from rollout.core.preflight import MOST_TOLD, Finding, Report
+from rollout.core.release import Cause, Phase, Reason
+from rollout.core.route import Gone, Mesh, Problem, Route, Unavailable
+from rollout.core.stepping import by
+from rollout.core.turn import Turn
+
+DELETED = "the Release object was deleted"
+_AGAIN = timedelta(seconds=1)
+
+
+def begin(turn: Turn) -> None:
+    """Pending: one cycle. Nothing is written to the mesh before everything that can be known speaks for it."""
+    release, seen = turn.release, turn.seen
+    if turn.status.sequence == 0:
+        source = release.spec.source
+        turn.tell("release.requested", actor=source.actor, reason=source.reason, url=source.url)
+    wish, mesh, policy = release.spec.abort, seen.mesh, seen.policy
+    if wish is not None or release.deleting:
+        message = by(wish.by, wish.reason) if wish is not None else DELETED
+        turn.put(cause=Cause(kind="person", reason=Reason.ABORTED, message=message))
+        turn.end(Phase.ABORTED)
+    elif (refusal := _refusal(turn) or _bad_route(turn, mesh)) is not None:
+        turn.refuse(*refusal)
+    elif isinstance(policy, PolicySpec) and isinstance(mesh, Mesh):
+        _after_preflight(turn, policy, mesh)
+    else:
+        turn.wait("", mesh.message if isinstance(mesh, Unavailable) else "", _AGAIN)
+
+
+def _refusal(turn: Turn) -> tuple[Reason, str] | None:
+    """Why this release cannot be, whatever the route says."""
+    release, seen = turn.release, turn.seen
+    if release.problem:
+        return Reason.INVALID_SPEC, release.problem
+    if isinstance(seen.policy, Problem):
+        return Reason.NO_POLICY, seen.policy.message
+    if seen.rivals:
+        rivals = ", ".join(seen.rivals)
+        return Reason.BUSY, f"another release is under way on this service or its route: {rivals}"
+    return None
+
+
+def _bad_route(turn: Turn, mesh: Mesh | Gone | Unavailable | None) -> tuple[Reason, str] | None:
+    """Why the route, as far as it is known, cannot be stepped for this release."""
+    version = turn.release.spec.version
+    message = ""
+    if isinstance(mesh, Gone):
+        message = mesh.message
+    elif isinstance(mesh, Mesh):
+        if mesh.missing:
+            message = f"there is no VirtualService {mesh.missing[0]}"
+        elif mesh.problem is not None:
+            message = f"{mesh.problem.message} ({mesh.problem.code})"
+        elif mesh.percent == 100 or mesh.stable == version:
+            return Reason.ALREADY_STABLE, f"{version} holds the traffic already"
+        elif mesh.percent > 0 or mesh.stable is None:
+            message = f"the route already gives {mesh} to {version}: put all traffic to one version first"
+    return (Reason.UNSUPPORTED_ROUTE, message) if message else None
+
+
+def _after_preflight(turn: Turn, policy: PolicySpec, mesh: Mesh) -> None:
+    report = turn.seen.preflight
+    if not isinstance(report, Report):
+        turn.wait("", f"preflight: {report.message}" if report is not None else "", _AGAIN)
+    elif report.errors:
+        first, *rest = report.errors
+        more = f" (and {len(rest)} more)" if rest else ""
+        _tell(turn, (*report.errors, *report.warnings))
+        turn.refuse(Reason.PREFLIGHT_FAILED, f"{first.object}: {first.message}: {first.action} ({first.code}){more}")
+    else:
+        _claim(turn, report.applied(policy), mesh, report.warnings)
+
+
+def _claim(turn: Turn, policy: PolicySpec, mesh: Mesh, warnings: Sequence[Finding]) -> None:
+    release = turn.release
+    turn.put(
+        service=release.spec.service,
+        version=release.spec.version,
+        stable=mesh.stable,
+        policy=policy,
+        order=Route(percent=0, epoch=mesh.epoch + 1),
+        started_at=turn.now,
+        added_destination=release.spec.version not in mesh.listed,
+    )
+    turn.go(Phase.PREPARING, Reason.WAITING_FOR_READY, "claiming the route")
+    _tell(turn, warnings)
+    steps = "/".join(str(step.weight) for step in policy.steps)
+    turn.tell("release.started", stable=mesh.stable, steps=steps, version_label=policy.metrics.version_label)
+    # Before the claim: a change that fails holds back those after it, so nothing is on the route unprotected.
+    turn.want(Hold())
+    turn.order(mesh)
+
+
+def _tell(turn: Turn, findings: Sequence[Finding]) -> None:
+    for one in findings[:MOST_TOLD]:
+        turn.tell("preflight.found", code=one.code, severity=one.severity, object=one.object, message=one.message)
