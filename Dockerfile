@@ -19,6 +19,7 @@ RUN uv sync --locked --no-dev --no-install-project --no-cache
 
 COPY README.md LICENSE ./
 COPY rollout ./rollout
+COPY deploy ./deploy
 RUN uv sync --locked --no-dev --no-editable --no-cache
 
 FROM python:3.13-slim

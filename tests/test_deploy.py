@@ -12,6 +12,7 @@ from typer.main import get_command
 
 from rollout.adapters.policy_yaml import read
 from rollout.cli.verbs import app
+from rollout.core.lease import lease_name
 from rollout.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,13 +31,18 @@ def _render(folder: str) -> Manifests:
 
 
 @pytest.fixture(scope="module")
-def base() -> Manifests:
-    return _render("deploy/base")
+def overlays() -> dict[str, Manifests]:
+    return {one: _render(f"deploy/overlays/{one}") for one in ("cluster-wide", "namespaced", "ha", "istio-strict")}
 
 
 @pytest.fixture(scope="module")
-def namespaced() -> Manifests:
-    return _render("deploy/overlays/namespaced")
+def cluster_wide(overlays: dict[str, Manifests]) -> Manifests:
+    return overlays["cluster-wide"]
+
+
+@pytest.fixture(scope="module")
+def namespaced(overlays: dict[str, Manifests]) -> Manifests:
+    return overlays["namespaced"]
 
 
 def _container(manifests: Manifests) -> dict[str, Any]:
@@ -45,58 +51,161 @@ def _container(manifests: Manifests) -> dict[str, Any]:
     return found
 
 
-def test_the_base_has_all_it_takes(base: Manifests) -> None:
-    assert base.keys() == {
-        ("Namespace", "rollout"),
-        ("CustomResourceDefinition", "releases.rollout.dev"),
-        ("CustomResourceDefinition", "servicepolicies.rollout.dev"),
-        ("ServiceAccount", "rollout"),
-        ("ClusterRole", "rollout-controller"),
-        ("ClusterRoleBinding", "rollout-controller"),
-        ("ClusterRole", "rollout-view"),
-        ("ClusterRole", "rollout-operate"),
-        ("ConfigMap", "rollout-policies"),
-        ("Deployment", "rollout"),
-    }
-
-
-def test_the_controller_may_do_what_it_does_and_no_more(base: Manifests) -> None:
-    rights = {
+def _rights(role: dict[str, Any]) -> dict[tuple[str, str], set[str]]:
+    return {
         (group, resource): set(rule["verbs"])
-        for rule in base["ClusterRole", "rollout-controller"]["rules"]
+        for rule in role["rules"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
     }
-    assert rights == {
+
+
+SHARED = {
+    ("Namespace", "rollout"),
+    ("CustomResourceDefinition", "releases.rollout.dev"),
+    ("CustomResourceDefinition", "servicepolicies.rollout.dev"),
+    ("ServiceAccount", "rollout"),
+    ("Role", "rollout-lease"),
+    ("RoleBinding", "rollout-lease"),
+    ("ClusterRole", "rollout-view"),
+    ("ClusterRole", "rollout-operate"),
+    ("ConfigMap", "rollout-policies"),
+    ("Deployment", "rollout"),
+    ("NetworkPolicy", "rollout"),
+    *(
+        (kind, f"rollout-{plural}")
+        for kind in ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+        for plural in ("virtualservices", "destinationrules", "releases")
+    ),
+}
+EVERYWHERE = {("ClusterRole", "rollout-controller"), ("ClusterRoleBinding", "rollout-controller")}
+IN_SHOP = {(kind, f"rollout-{name}") for kind in ("Role", "RoleBinding") for name in ("controller", "telemetries")}
+TWO = {("PodDisruptionBudget", "rollout")}
+IN_A_STRICT_MESH = {("PeerAuthentication", "rollout"), ("AuthorizationPolicy", "rollout")}
+
+
+def test_each_overlay_has_all_it_takes(overlays: dict[str, Manifests]) -> None:
+    assert {name: set(manifests) - SHARED for name, manifests in overlays.items()} == {
+        "cluster-wide": EVERYWHERE,
+        "namespaced": IN_SHOP,
+        "ha": IN_SHOP | TWO,
+        "istio-strict": IN_SHOP | TWO | IN_A_STRICT_MESH,
+    }
+    assert all(manifests.keys() >= SHARED for manifests in overlays.values())
+
+
+def test_the_controller_may_do_what_it_does_and_no_more(cluster_wide: Manifests) -> None:
+    assert _rights(cluster_wide["ClusterRole", "rollout-controller"]) == {
         ("networking.istio.io", "virtualservices"): {"get", "list", "watch", "patch"},
-        ("networking.istio.io", "destinationrules"): {"get", "list", "patch"},
-        ("apps", "deployments"): {"get"},
+        ("networking.istio.io", "destinationrules"): {"get", "list", "watch", "patch"},
+        ("telemetry.istio.io", "telemetries"): {"list"},
+        ("gateway.networking.k8s.io", "httproutes"): {"list"},
+        ("gateway.networking.k8s.io", "grpcroutes"): {"list"},
+        ("apps", "deployments"): {"get", "list", "watch"},
+        ("", "services"): {"get"},
+        ("", "pods"): {"list"},
         ("rollout.dev", "releases"): {"get", "list", "watch", "patch"},
         ("rollout.dev", "releases/status"): {"update"},
+        ("rollout.dev", "servicepolicies"): {"get"},
+        ("events.k8s.io", "events"): {"create"},
     }
 
 
-def test_nobody_gets_a_wildcard_or_a_secret(base: Manifests, namespaced: Manifests) -> None:
-    for manifests in (base, namespaced):
+def test_the_lease_that_may_be_renewed_is_called_after_what_is_watched(overlays: dict[str, Manifests]) -> None:
+    for name, manifests in overlays.items():
+        creating, renewing = manifests["Role", "rollout-lease"]["rules"]
+        assert creating["verbs"] == ["create"]
+        assert renewing["verbs"] == ["get", "watch", "update"]
+        assert renewing["resourceNames"] == ["rollout" if name == "cluster-wide" else "rollout-shop"]
+
+
+def test_nobody_gets_a_wildcard_or_a_secret(overlays: dict[str, Manifests]) -> None:
+    for manifests in overlays.values():
         for (kind, _), one in manifests.items():
             for rule in one.get("rules", ()) if kind.endswith("Role") else ():
                 assert "*" not in [*rule["verbs"], *rule["resources"], *rule["apiGroups"]]
                 assert "secrets" not in rule["resources"]
 
 
-def test_in_one_namespace_the_same_rules_are_a_role_there(base: Manifests, namespaced: Manifests) -> None:
+def test_in_one_namespace_the_same_rules_are_a_role_there(cluster_wide: Manifests, namespaced: Manifests) -> None:
     role, binding = namespaced["Role", "rollout-controller"], namespaced["RoleBinding", "rollout-controller"]
-    assert role["rules"] == base["ClusterRole", "rollout-controller"]["rules"]
+    assert role["rules"] == cluster_wide["ClusterRole", "rollout-controller"]["rules"]
     assert role["metadata"]["namespace"] == binding["metadata"]["namespace"] == "shop"
     assert binding["roleRef"]["kind"] == "Role"
-    assert ("ClusterRoleBinding", "rollout-controller") not in namespaced
     assert "--namespace=shop" in _container(namespaced)["args"]
 
 
-def test_the_pod_is_restricted(base: Manifests) -> None:
-    deployment = base["Deployment", "rollout"]["spec"]
-    pod, container = deployment["template"]["spec"], _container(base)
-    assert (deployment["replicas"], deployment["strategy"]["type"]) == (1, "Recreate")
+def test_every_binding_and_every_policy_means_the_account_that_the_pods_have(overlays: dict[str, Manifests]) -> None:
+    for manifests in overlays.values():
+        deployment, account = manifests["Deployment", "rollout"], manifests["ServiceAccount", "rollout"]
+        namespace, name = deployment["metadata"]["namespace"], account["metadata"]["name"]
+        assert deployment["spec"]["template"]["spec"]["serviceAccountName"] == name
+        assert account["metadata"]["namespace"] == namespace
+        subject = {"kind": "ServiceAccount", "name": name, "namespace": namespace}
+        bindings = [one for (kind, _), one in manifests.items() if kind in {"RoleBinding", "ClusterRoleBinding"}]
+        assert [one["subjects"] for one in bindings] == [[subject]] * len(bindings)
+        policies = [one for (kind, _), one in manifests.items() if kind == "ValidatingAdmissionPolicy"]
+        user = f'request.userInfo.username == "system:serviceaccount:{namespace}:{name}"'
+        assert [[one["expression"] for one in policy["spec"]["matchConditions"]] for policy in policies] == [[user]] * 3
+
+
+def test_a_policy_that_cannot_be_evaluated_refuses_and_each_is_bound(cluster_wide: Manifests) -> None:
+    for kind, name in SHARED:
+        if kind == "ValidatingAdmissionPolicyBinding":
+            assert cluster_wide[kind, name]["spec"] == {"policyName": name, "validationActions": ["Deny"]}
+            assert cluster_wide["ValidatingAdmissionPolicy", name]["spec"]["failurePolicy"] == "Fail"
+
+
+def test_at_no_time_is_there_no_pod_and_two_wait_for_one_lease(overlays: dict[str, Manifests]) -> None:
+    replicas = {name: one["Deployment", "rollout"]["spec"]["replicas"] for name, one in overlays.items()}
+    assert replicas == {"cluster-wide": 1, "namespaced": 1, "ha": 2, "istio-strict": 2}
+    for manifests in overlays.values():
+        strategy = manifests["Deployment", "rollout"]["spec"]["strategy"]
+        assert strategy == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+        (where,) = [one for one in _container(manifests)["env"] if one["name"] == "POD_NAMESPACE"]
+        assert where["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.namespace"}}
+
+
+def test_what_selects_the_pods_selects_them(overlays: dict[str, Manifests]) -> None:
+    for manifests in overlays.values():
+        deployment = manifests["Deployment", "rollout"]["spec"]
+        labels = deployment["template"]["metadata"]["labels"].items()
+        spreads = deployment["template"]["spec"].get("topologySpreadConstraints", [])
+        selectors = [deployment["selector"], *(one["labelSelector"] for one in spreads)]
+        selectors.append(manifests["NetworkPolicy", "rollout"]["spec"]["podSelector"])
+        for kind, name in TWO | IN_A_STRICT_MESH:
+            if (kind, name) in manifests:
+                selectors.append(manifests[kind, name]["spec"]["selector"])
+        assert all(one["matchLabels"].items() <= labels for one in selectors)
+
+
+def test_nothing_goes_out_or_comes_in_but_what_is_named(overlays: dict[str, Manifests]) -> None:
+    for name, manifests in overlays.items():
+        spec = manifests["NetworkPolicy", "rollout"]["spec"]
+        assert spec["policyTypes"] == ["Ingress", "Egress"]
+        out = {port["port"] for rule in spec["egress"] for port in rule["ports"]}
+        (rule,) = spec["ingress"]
+        assert rule["from"]
+        strict = name == "istio-strict"
+        assert out == {53, 443, 6443, 9090} | ({15012} if strict else set())
+        assert {port["port"] for port in rule["ports"]} == {8080} | ({15020} if strict else set())
+        address = next(flag for flag in _container(manifests)["args"] if flag.startswith("--prometheus="))
+        assert address.endswith(".istio-system:9090")
+
+
+def test_in_a_strict_mesh_only_prometheus_reads_the_metrics(overlays: dict[str, Manifests]) -> None:
+    manifests = overlays["istio-strict"]
+    assert manifests["PeerAuthentication", "rollout"]["spec"]["mtls"] == {"mode": "STRICT"}
+    policy = manifests["AuthorizationPolicy", "rollout"]["spec"]
+    assert policy["action"] == "ALLOW"
+    (rule,) = policy["rules"]
+    assert rule["from"] == [{"source": {"principals": ["cluster.local/ns/istio-system/sa/prometheus"]}}]
+    assert rule["to"] == [{"operation": {"methods": ["GET"], "paths": ["/metrics"], "ports": ["8080"]}}]
+    assert manifests["Namespace", "rollout"]["metadata"]["labels"]["istio-injection"] == "enabled"
+
+
+def test_the_pod_is_restricted(cluster_wide: Manifests) -> None:
+    pod, container = cluster_wide["Deployment", "rollout"]["spec"]["template"]["spec"], _container(cluster_wide)
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert container["securityContext"] == {
@@ -106,11 +215,13 @@ def test_the_pod_is_restricted(base: Manifests) -> None:
         "runAsNonRoot": True,
     }
     assert container["resources"]["limits"]["memory"]
-    assert base["Namespace", "rollout"]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert (
+        cluster_wide["Namespace", "rollout"]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    )
 
 
-def test_the_probes_ask_where_the_controller_listens(base: Manifests) -> None:
-    container = _container(base)
+def test_the_probes_ask_where_the_controller_listens(cluster_wide: Manifests) -> None:
+    container = _container(cluster_wide)
     assert "--listen=:8080" in container["args"]
     assert {port["name"]: port["containerPort"] for port in container["ports"]} == {"http": 8080}
     probes = {key: value["httpGet"] for key, value in container.items() if key.endswith("Probe")}
@@ -122,8 +233,8 @@ def test_the_probes_ask_where_the_controller_listens(base: Manifests) -> None:
     assert {value["port"] for value in probes.values()} == {"http"}
 
 
-def test_the_mounted_policies_are_where_the_controller_looks_and_are_valid(base: Manifests) -> None:
-    container, config = _container(base), base["ConfigMap", "rollout-policies"]
+def test_the_mounted_policies_are_where_the_controller_looks_and_are_valid(cluster_wide: Manifests) -> None:
+    container, config = _container(cluster_wide), cluster_wide["ConfigMap", "rollout-policies"]
     (mount,) = [one for one in container["volumeMounts"] if one["name"] == "policies"]
     assert f"--policies={mount['mountPath']}" in container["args"]
     assert Path(mount["mountPath"]) == Settings().policies
@@ -131,22 +242,40 @@ def test_the_mounted_policies_are_where_the_controller_looks_and_are_valid(base:
         assert read(text, name)
 
 
-def test_the_command_line_knows_every_flag_it_is_started_with(base: Manifests, namespaced: Manifests) -> None:
+def test_the_command_line_knows_every_flag_it_is_started_with(overlays: dict[str, Manifests]) -> None:
     known = {flag for parameter in get_command(app).commands["serve"].params for flag in parameter.opts}  # type: ignore[attr-defined] # typer's own click
-    for manifests in (base, namespaced):
+    for manifests in overlays.values():
         verb, *flags = _container(manifests)["args"]
         assert verb == "serve"
         assert {flag.partition("=")[0] for flag in flags} <= known
 
 
-def test_the_selector_matches_the_pods(base: Manifests) -> None:
-    spec = base["Deployment", "rollout"]["spec"]
-    assert spec["selector"]["matchLabels"].items() <= spec["template"]["metadata"]["labels"].items()
-
-
-def test_the_image_runs_as_the_user_the_pod_names_and_is_built_by_the_uv_of_the_makefile(base: Manifests) -> None:
+def test_the_image_runs_as_the_user_the_pod_names_and_is_built_by_the_uv_of_the_makefile(
+    cluster_wide: Manifests,
+) -> None:
     dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-    security = base["Deployment", "rollout"]["spec"]["template"]["spec"]["securityContext"]
+    security = cluster_wide["Deployment", "rollout"]["spec"]["template"]["spec"]["securityContext"]
     assert f"USER {security['runAsUser']}:{security['runAsGroup']}\n" in dockerfile
     (uv,) = re.findall(r"uv==(\S+)", dockerfile)
     assert re.search(rf"^UV_VERSION := {re.escape(uv)}$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_the_overlay_of_the_installation_page_renders_with_its_image(tmp_path: Path) -> None:
+    page = (ROOT / "docs/install.md").read_text(encoding="utf-8")
+    (overlay,) = re.findall(r"```yaml\n(apiVersion: kustomize.*?)```", page, re.DOTALL)
+    digest = f"sha256:{'0' * 64}"
+    shutil.copytree(ROOT / "deploy", tmp_path / "deploy")
+    (tmp_path / "your-overlay").mkdir()
+    (tmp_path / "your-overlay/kustomization.yaml").write_text(overlay.replace("sha256:…", digest), encoding="utf-8")
+    manifests = _render(str(tmp_path / "your-overlay"))
+    assert manifests.keys() == SHARED | EVERYWHERE | TWO
+    assert _container(manifests)["image"] == f"registry.example/rollout@{digest}"
+
+
+def test_the_installation_page_knows_how_the_lease_of_several_namespaces_is_called() -> None:
+    page = (ROOT / "docs/install.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"`(printf pay,shop [^`]*)`", page)
+    digits = subprocess.run(["sh", "-c", command], capture_output=True, check=True, timeout=10, text=True).stdout
+    assert lease_name(["shop", "pay"]) == f"rollout-{digits.strip()}"
+    assert lease_name(["shop"]) == "rollout-shop"
+    assert lease_name([]) == "rollout"
