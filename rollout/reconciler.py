@@ -64,23 +64,10 @@ class Reconciler:
         if release is None:
             self._forget(key)
             return None
-        task = asyncio.create_task(self._observer.observe(release, self._last_announced(release)))
-        self._observing[key] = release, task
-        try:
-            seen = await task
-        except asyncio.CancelledError:
-            if not task.cancelled() or _being_cancelled():
-                task.cancel()
-                raise
+        looked = await self._look(release)
+        if looked is None:
             return timedelta(0)
-        finally:
-            del self._observing[key]
-        now = world.clock.now()
-        decision = decide(release, seen, now)
-        if is_steady(release) and not is_only_counted(release.status, decision.status):
-            seen = replace(seen, **await self._observer.around(release, seen.policy, remembered=False))
-            now = world.clock.now()
-            decision = decide(release, seen, now)
+        seen, decision, now = looked
         if self._may_wait(release, decision, now):
             self._unsaved[key] = release.model_copy(update={"status": decision.status}), self._saved_at(key, now)
         elif decision.status != release.status:
@@ -104,6 +91,29 @@ class Reconciler:
         self._failing.pop(key, None)
         return decision.requeue_after
 
+    async def _look(self, release: Release) -> tuple[Seen, Decision, datetime] | None:
+        """What was seen, what follows, and when; None if the release changed meanwhile: then look again at once."""
+        task = asyncio.create_task(self._observer.observe(release, self._last_announced(release)))
+        self._observing[release.key] = release, task
+        try:
+            seen = await task
+        except asyncio.CancelledError:
+            if not task.cancelled() or _being_cancelled():
+                task.cancel()
+                raise
+            return None
+        finally:
+            del self._observing[release.key]
+        now = self._world.clock.now()
+        decision = decide(release, seen, now)
+        if not is_steady(release) or _is_waiting(release, decision):
+            return seen, decision, now
+        if not await self._is_current(release):
+            return None
+        seen = replace(seen, **await self._observer.around(release, seen.policy, remembered=False))
+        now = self._world.clock.now()
+        return seen, decide(release, seen, now), now
+
     def _forget(self, key: Key) -> None:
         for known in (self._announced, self._failing, self._unsaved):
             known.pop(key, None)
@@ -119,6 +129,14 @@ class Reconciler:
             return release
         return mine
 
+    async def _is_current(self, release: Release) -> bool:
+        """Whether the API server still holds what is to be acted upon; else what was not saved is forgotten."""
+        held = await self._world.releases.get(*release.key)
+        if held is not None and (held.uid, held.revision) == (release.uid, release.revision):
+            return True
+        self._unsaved.pop(release.key, None)
+        return False
+
     def _last_announced(self, release: Release) -> int:
         uid, announced = self._announced.get(release.key, ("", 0))
         return announced if uid == release.uid else 0
@@ -128,9 +146,7 @@ class Reconciler:
 
     def _may_wait(self, release: Release, decision: Decision, now: datetime) -> bool:
         """Whether a crash before the next look would lose nothing but a few seconds of counting."""
-        if not is_steady(release) or not is_only_counted(release.status, decision.status):
-            return False
-        if release.key not in self._unsaved:
+        if not is_steady(release) or not _is_waiting(release, decision) or release.key not in self._unsaved:
             return False
         waited = now - self._saved_at(release.key, now)
         return timedelta(0) <= waited < longest_unsaved(release)
@@ -203,6 +219,12 @@ class Reconciler:
                 await self._world.announcer.record(release, *_line(verdict, query))
         if decision.opinion is not None:
             await self._world.announcer.record(release, "judge.looked", _summary(decision.opinion, decision.looked))
+
+
+def _is_waiting(release: Release, decision: Decision) -> bool:
+    """Whether there is nothing to do, and nothing to remember but what was counted."""
+    told = all(isinstance(intent, Announce) for intent in decision.intents)
+    return told and is_only_counted(release.status, decision.status)
 
 
 def _being_cancelled() -> bool:

@@ -275,7 +275,8 @@ class Invariants:
             return
         assert status.phase.terminal or status.phase is Phase.ROLLING_BACK, f"I8 aborted, but {status.phase}"
         theirs = self._mesh.gone or any(owner != release.name for owner in self._owners)
-        share = self._mesh.percent(_version(release.name))
+        there = [leg.percent(_version(release.name)) for leg in self._mesh.all if not leg.gone]
+        share = max(there, default=0)
         assert status.phase is not Phase.ROLLING_BACK or theirs or share == 0, f"I8 aborted, but {share} %"
 
     def at_rest(self, release: Release, announcer: FakeAnnouncer) -> None:
