@@ -3,7 +3,8 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
-CACHE ?= $(HOME)/.cache/rollout
+CACHE ?= $(or $(ROLLOUT_CACHE),$(HOME)/.cache/rollout)
+export ROLLOUT_CACHE := $(CACHE)
 UV_VERSION := 0.13.9
 UV := $(CACHE)/uv-$(UV_VERSION)/bin/uv
 BIN := .venv/bin
@@ -25,6 +26,10 @@ $(UV):
 .PHONY: prometheus
 prometheus: ## Install Debian's prometheus where none is on the PATH
 	@scripts/prometheus.sh
+
+.PHONY: kubernetes
+kubernetes: ## Build a real Kubernetes API for the tests, once (needs Go; minutes); KUBEBUILDER_ASSETS is used if set
+	@scripts/kubernetes.sh $(CACHE)
 
 .PHONY: demo
 demo: venv prometheus ## Play the story: five releases on real Envoy and Prometheus (about a minute)

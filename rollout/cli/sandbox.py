@@ -15,23 +15,33 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+_Kubernetes = Annotated[
+    bool,
+    typer.Option("--kubernetes", help="On a real kube-apiserver with its controllers (see `make kubernetes`)."),
+]
+
 
 @app.command()
-def demo() -> None:
+def demo(kubernetes: _Kubernetes = False) -> None:
     """Play the story of five releases, and check that each ends as told."""
     with _installed():
         from rollout.sandbox.demo import main
-    raise typer.Exit(main())
+    with _programs():
+        code = main(kubernetes=kubernetes)
+    raise typer.Exit(code)
 
 
 @app.command()
 def up(
     rate: Annotated[int, typer.Option("--rate", min=1, max=2000, help="Requests per second.")] = 300,
+    kubernetes: _Kubernetes = False,
 ) -> None:
     """Run the world of the demo until Ctrl-C; prints what to try."""
     with _installed():
         from rollout.sandbox.up import up as run
-    raise typer.Exit(run(rate))
+    with _programs():
+        code = run(rate, kubernetes=kubernetes)
+    raise typer.Exit(code)
 
 
 @app.command("set")
@@ -61,3 +71,15 @@ def _installed() -> Iterator[None]:
             raise
         message = f"the sandbox needs the package {error.name}\ninstall it with `pip install 'rollout[sandbox]'`"
         raise Stop(ExitCode.USAGE, message) from error
+
+
+@contextlib.contextmanager
+def _programs() -> Iterator[None]:
+    """A missing program is the user's to install, too; its message says how."""
+    from rollout.sandbox.control_plane import KubernetesMissingError
+    from rollout.sandbox.prometheus import PrometheusMissingError
+
+    try:
+        yield
+    except (KubernetesMissingError, PrometheusMissingError) as error:
+        raise Stop(ExitCode.USAGE, str(error)) from error

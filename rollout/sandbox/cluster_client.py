@@ -1,18 +1,23 @@
 """The sandbox's own client of the Kubernetes API: read, write, and mirror kinds of objects.
 
-Belongs here: HTTP to any Kubernetes API without authentication. Does not belong here: what the objects mean. It has
-nothing to do with the controller's client, so that neither can hide the other's mistakes.
+Belongs here: HTTP to any Kubernetes API, as nobody or with a bearer token. Does not belong here: what the objects mean.
+It has nothing to do with the controller's client, so that neither can hide the other's mistakes.
 """
 
 import asyncio
+import base64
 import json
+import ssl
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, Self
 
 import httpx2
+from ruamel.yaml import YAML
 
 JsonObject = dict[str, Any]
 
+_PARTS: Final = ("contexts", "clusters", "users")
 _MERGE_PATCH: Final = "application/merge-patch+json"
 _JSON_PATCH: Final = "application/json-patch+json"
 _WATCH_SECONDS: Final = 240
@@ -34,12 +39,38 @@ class ClusterClient:
     """Talks to one API server. Every method may raise `ClusterError` and httpx2.TransportError.
 
     Args:
-        url: `http://host:port`.
+        url: `http://host:port`, or `https://host:port` with a CA.
+        ca: certificates (PEM) that may have signed the server's; no others are trusted.
+        token: who we are; None is nobody.
     """
 
-    def __init__(self, url: str) -> None:
-        self._http = httpx2.AsyncClient(base_url=url, timeout=_TIMEOUT, trust_env=False)
+    def __init__(self, url: str, *, ca: str | None = None, token: str | None = None) -> None:
+        self._http = httpx2.AsyncClient(
+            base_url=url,
+            timeout=_TIMEOUT,
+            trust_env=False,
+            verify=ssl.create_default_context(cadata=ca) if ca is not None else True,
+            headers={} if token is None else {"authorization": f"Bearer {token}"},
+        )
         self._plurals: dict[str, dict[str, JsonObject]] = {}
+
+    @classmethod
+    def of_kubeconfig(cls, path: Path) -> Self:
+        """A client for the current context of a kubeconfig that knows nothing but a server, its CA and a token.
+
+        Raises:
+            OSError: it cannot be read.
+            LookupError: it names something that is not in it.
+        """
+        config = YAML(typ="safe", pure=True).load(path.read_text())
+        contexts, clusters, users = ({one["name"]: one for one in config[part]} for part in _PARTS)
+        context = contexts[config["current-context"]]["context"]
+        cluster, user = clusters[context["cluster"]]["cluster"], users[context["user"]]["user"] or {}
+        data = cluster.get("certificate-authority-data")
+        ca = base64.b64decode(data).decode() if data is not None else None
+        if ca is None and "certificate-authority" in cluster:
+            ca = (path.parent / cluster["certificate-authority"]).read_text()
+        return cls(cluster["server"], ca=ca, token=user.get("token"))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -57,9 +88,9 @@ class ClusterClient:
         raise ClusterError(answer.status_code, message)
 
     async def collection(self, api_version: str, kind: str, namespace: str | None) -> str:
-        """The path of a kind's objects (in a namespace), asked from the server's discovery once per API version."""
+        """The path of a kind's objects (in a namespace), asked from the server's discovery until it is known."""
         root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
-        if api_version not in self._plurals:
+        if kind not in self._plurals.get(api_version, {}):
             found = (await self._ask("GET", root))["resources"]
             self._plurals[api_version] = {r["kind"]: r for r in found if "/" not in r["name"]}
         resource = self._plurals[api_version].get(kind)
@@ -87,6 +118,10 @@ class ClusterClient:
                 raise
         return await self.merge(obj)
 
+    async def create(self, path: str, obj: JsonObject) -> JsonObject:
+        """Send an object to a collection, or to a subresource that makes something of it."""
+        return await self._ask("POST", path, json=obj)
+
     async def merge(self, obj: JsonObject, subresource: str = "") -> JsonObject:
         """Merge into an object that is there."""
         path = await self._path(obj) + (f"/{subresource}" if subresource else "")
@@ -98,10 +133,14 @@ class ClusterClient:
         body = json.dumps(operations).encode()
         return await self._ask("PATCH", path, content=body, headers={"content-type": _JSON_PATCH})
 
-    async def delete(self, api_version: str, kind: str, name: str, namespace: str | None = None) -> None:
-        """Delete an object; one that is not there is fine."""
+    async def delete(
+        self, api_version: str, kind: str, name: str, namespace: str | None = None, *, grace_seconds: int | None = None
+    ) -> None:
+        """Delete an object; one that is not there is fine. `grace_seconds` is for kinds that take their time."""
+        query = {} if grace_seconds is None else {"gracePeriodSeconds": str(grace_seconds)}
         try:
-            await self._ask("DELETE", f"{await self.collection(api_version, kind, namespace)}/{name}")
+            path = f"{await self.collection(api_version, kind, namespace)}/{name}"
+            await self._ask("DELETE", path, params=query)
         except ClusterError as error:
             if error.code != 404:
                 raise

@@ -30,7 +30,7 @@ class ControllerProcess:
         self._child = Child.spawn(
             self._name,
             [
-                *(sys.executable, "-m", "rollout", "--kubeconfig", str(world.kubeconfig), "serve"),
+                *(sys.executable, "-m", "rollout", "--kubeconfig", str(world.controller_kubeconfig), "serve"),
                 *("--prometheus", world.prometheus_url, "--policies", str(world.policies)),
                 *("--listen", "", "--log-format", "json"),
             ],

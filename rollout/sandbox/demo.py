@@ -55,15 +55,22 @@ class Stage:
         self._live.update(screen.frame(scene))
 
 
-def main() -> int:
-    """Play the story; the exit code says whether it went as told, 130 after Ctrl-C."""
+def main(*, kubernetes: bool = False) -> int:
+    """Play the story; the exit code says whether it went as told, 130 after Ctrl-C.
+
+    Args:
+        kubernetes: on a real control plane.
+
+    Raises:
+        KubernetesMissingError, PrometheusMissingError: a program is not on this machine.
+    """
     try:
-        return asyncio.run(_main())
+        return asyncio.run(_main(kubernetes=kubernetes))
     except KeyboardInterrupt:
         return 130
 
 
-async def _main() -> int:
+async def _main(*, kubernetes: bool) -> int:
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
     # Ctrl-C and SIGTERM end the story the same way: by leaving every `async with`, so that no child is left behind.
@@ -76,7 +83,7 @@ async def _main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop, number)
     try:
-        return await _perform(_console())
+        return await _perform(_console(), kubernetes=kubernetes)
     except asyncio.CancelledError:
         if not caught:
             raise
@@ -90,12 +97,15 @@ def _console() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=160)
 
 
-async def _perform(console: Console) -> int:
+async def _perform(console: Console, *, kubernetes: bool) -> int:
     began = time.monotonic()
-    console.print(f"Starting Envoy, Prometheus, a Kubernetes API and {RATE} requests per second on this machine …")
+    api = "a real Kubernetes control plane" if kubernetes else "a Kubernetes API"
+    console.print(f"Starting Envoy, Prometheus, {api} and {RATE} requests per second on this machine …")
     with tempfile.TemporaryDirectory(prefix="rollout-demo-") as directory:
-        async with World(Path(directory), rate=RATE) as world:
+        async with World(Path(directory), rate=RATE, kubernetes=kubernetes) as world:
             await prepare(world)
+            if kubernetes:
+                console.print(f"The controller is {world.controller_is}.")
             async with ControllerProcess(world) as controller, _live(console) as live:
                 stage = Stage(world, controller.log, live)
                 for chapter in CHAPTERS:

@@ -1,18 +1,17 @@
-"""Stands in for the deployment controller and the kubelet: Deployments become ports, and say how they are.
+"""Runs what the Deployments ask for: Deployments become ports, and ports endpoints.
 
-Belongs here: from a Deployment to endpoints and `status`. A Deployment whose pods carry the labels `app` and
-`version` is run, all replicas of it behind one port of the demo service. Does not belong here: Pods (there are
-none), routing.
+Belongs here: from a Deployment to endpoints. A Deployment whose pods carry the labels `app` and `version` is run, all
+replicas of it behind one port of the demo service, which is an endpoint while one of them is ready. Does not belong
+here: what the API is told about it (`deployment_statuses.py`, `kubelet.py`), routing.
 """
 
 import asyncio
 import json
 import logging
 import socket
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, Protocol
 
 import httpx2
 
@@ -27,8 +26,28 @@ _RETRY_SECONDS: Final = 0.2
 _DRAIN_SECONDS: Final = 1.0
 """How long a version is served after its last endpoint went: Envoy must have let go of its connections."""
 _DEADLINE_CHECK_SECONDS: Final = 1.0
-_PROGRESS_DEADLINE: Final = 600  # kubernetes pkg/apis/apps/v1/defaults.go, ProgressDeadlineSeconds
 _log = logging.getLogger(__name__)
+
+
+class Replicas(Protocol):
+    """What the API says of the pods of Deployments, and is told of them. Deployments are named `namespace.name`."""
+
+    async def run(self) -> None:
+        """Follow what has to be followed, until cancelled."""
+
+    def exist(self, key: str) -> bool:
+        """Whether a Deployment has a pod that could answer."""
+
+    async def report(self, deployments: Mapping[str, JsonObject], running: Mapping[str, bool]) -> None:
+        """Make the API say how the pods are.
+
+        Args:
+            deployments: all there are.
+            running: those that are run, and whether their pods are ready.
+
+        Raises:
+            ClusterError, httpx2.TransportError: the API could not be told; `report` is called again soon.
+        """
 
 
 class Node:
@@ -38,18 +57,25 @@ class Node:
         cluster: where the Deployments are.
         run_dir: for the demo service's log.
         changed: called whenever `endpoints` has changed.
+        replicas: makes what speaks of the pods; given the cluster, and what to call when a pod has changed.
 
     Attributes:
         endpoints: of all ready workloads, ordered by name.
     """
 
-    def __init__(self, cluster: ClusterClient, run_dir: Path, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        cluster: ClusterClient,
+        run_dir: Path,
+        changed: Callable[[], None],
+        replicas: Callable[[ClusterClient, Callable[[], None]], Replicas],
+    ) -> None:
         self.endpoints: tuple[Endpoint, ...] = ()
-        self._cluster = cluster
         self._dir = run_dir
         self._changed = changed
         self._wake = asyncio.Event()
         self._mirror = Mirror(cluster, "apps/v1", "Deployment", self._wake.set)
+        self._replicas = replicas(cluster, self._wake.set)
         self._knobs: dict[str, Knobs] = {}
         self._ports: dict[str, int] = {}
         self._leaving: dict[str, float] = {}
@@ -95,6 +121,7 @@ class Node:
         """Follow the Deployments until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._mirror.run())
+            tasks.create_task(self._replicas.run())
             await self._mirror.filled.wait()
             while True:
                 self._wake.clear()
@@ -119,11 +146,11 @@ class Node:
             Seconds until something is due that no event announces.
         """
         now = asyncio.get_running_loop().time()
-        wanted = {f"{ns}.{name}": obj for (ns, name), obj in self._mirror.objects.items() if _replicas(obj)}
-        wanted = {key: obj for key, obj in wanted.items() if {"app", "version"} <= _labels(obj).keys()}
+        deployments = {f"{ns}.{name}": obj for (ns, name), obj in self._mirror.objects.items()}
+        wanted = {key: obj for key, obj in deployments.items() if _runs(obj)}
         for key, obj in wanted.items():
             await self._serve(key, obj)
-        ready = [key for key in sorted(wanted) if self._knobs[key].ready]
+        ready = [key for key in sorted(wanted) if self._knobs[key].ready and self._replicas.exist(key)]
         endpoints = tuple(self._endpoint(key, wanted[key]) for key in ready)
         if endpoints != self.endpoints:
             self.endpoints = endpoints
@@ -132,8 +159,8 @@ class Node:
             self._leaving.setdefault(key, now + _DRAIN_SECONDS)
         for key in [key for key, at in self._leaving.items() if at <= now]:
             await self._drop(key)
-        for (namespace, name), obj in sorted(self._mirror.objects.items()):
-            await self._report(obj, ready=f"{namespace}.{name}" in ready)
+        # After the endpoints: who reads that pods are ready may send requests at once.
+        await self._replicas.report(deployments, {key: self._knobs[key].ready for key in wanted})
         dues = [at - now for at in self._leaving.values()]
         if len(ready) < len(wanted):
             dues.append(_DEADLINE_CHECK_SECONDS)
@@ -171,19 +198,6 @@ class Node:
         metadata = obj["metadata"]
         return Endpoint(metadata["namespace"], metadata["name"], self._ports[key], _labels(obj))
 
-    async def _report(self, obj: JsonObject, *, ready: bool) -> None:
-        old = obj.get("status") or {}
-        status = deployment_status(obj, ready=ready, now=datetime.now(UTC))
-        if {name: value for name, value in status.items() if value is not None} == old:
-            return
-        metadata = {name: obj["metadata"][name] for name in ("namespace", "name")}
-        patch = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "status": status}
-        try:
-            await self._cluster.merge(patch, "status")
-        except ClusterError as error:
-            if error.code != 404:
-                raise
-
 
 class NodeError(RuntimeError):
     """The demo service did not do what it was told."""
@@ -194,72 +208,6 @@ def _labels(obj: JsonObject) -> dict[str, str]:
     return (template.get("metadata") or {}).get("labels") or {}
 
 
-def _replicas(obj: JsonObject) -> int:
+def _runs(obj: JsonObject) -> bool:
     replicas: int = (obj.get("spec") or {}).get("replicas", 1)
-    return replicas
-
-
-def deployment_status(obj: JsonObject, *, ready: bool, now: datetime) -> JsonObject:
-    """The `status` of a Deployment whose pods all exist and are ready or not, as a merge patch (null removes).
-
-    Rules and wording: kubernetes pkg/controller/deployment/sync.go (calculateStatus) and progress.go; counts of 0
-    are absent, as in the real one. `observedGeneration` is what was looked at.
-    """
-    wanted = _replicas(obj)
-    available = wanted if ready else 0
-    counts = {
-        "replicas": wanted,
-        "updatedReplicas": wanted,
-        "readyReplicas": available,
-        "availableReplicas": available,
-        "unavailableReplicas": wanted - available,
-    }
-    enough = available >= wanted
-    old = {condition["type"]: condition for condition in (obj.get("status") or {}).get("conditions") or ()}
-    progress = old.get("Progressing")
-    stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
-    pods = f'ReplicaSet "{obj["metadata"]["name"]}"'
-    if enough or (progress is not None and progress["reason"] == "NewReplicaSetAvailable"):
-        # What was complete once stays so when pods fail later (progress.go, syncRolloutStatus: isCompleteDeployment).
-        progressing = ("True", "NewReplicaSetAvailable", f"{pods} has successfully progressed.")
-    elif progress is not None and _overdue(obj, progress, now):
-        progressing = ("False", "ProgressDeadlineExceeded", f"{pods} has timed out progressing.")
-    else:
-        progressing = ("True", "ReplicaSetUpdated", f"{pods} is progressing.")
-    availability = (
-        ("True", "MinimumReplicasAvailable", "Deployment has minimum availability.")
-        if enough
-        else ("False", "MinimumReplicasUnavailable", "Deployment does not have minimum availability.")
-    )
-    conditions = [
-        _condition("Available", availability, old.get("Available"), stamp),
-        _condition("Progressing", progressing, progress, stamp),
-    ]
-    return {
-        "observedGeneration": obj["metadata"].get("generation", 1),
-        **{name: count or None for name, count in counts.items()},
-        "conditions": conditions,
-    }
-
-
-def _overdue(obj: JsonObject, progress: JsonObject, now: datetime) -> bool:
-    if progress["reason"] == "ProgressDeadlineExceeded":
-        return True
-    deadline = (obj.get("spec") or {}).get("progressDeadlineSeconds", _PROGRESS_DEADLINE)
-    since = datetime.fromisoformat(progress["lastUpdateTime"])
-    return bool((now - since).total_seconds() > deadline)
-
-
-def _condition(kind: str, said: tuple[str, str, str], old: JsonObject | None, stamp: str) -> dict[str, Any]:
-    status, reason, message = said
-    if old is not None and (old["status"], old["reason"]) == (status, reason):
-        return old
-    same = old is not None and old["status"] == status
-    return {
-        "type": kind,
-        "status": status,
-        "reason": reason,
-        "message": message,
-        "lastUpdateTime": stamp,
-        "lastTransitionTime": old["lastTransitionTime"] if old is not None and same else stamp,
-    }
+    return replicas > 0 and {"app", "version"} <= _labels(obj).keys()

@@ -35,7 +35,7 @@ def deployment_name(service: str, version: str) -> str:
 
 
 def deployment(service: str, version: str, *, replicas: int = 2, **knobs: Any) -> JsonObject:
-    """The Deployment of one version, as CI would make it.
+    """The Deployment of one version, as CI would make it, except that the sidecar is there before it is injected.
 
     Args:
         service: the app.
@@ -48,6 +48,8 @@ def deployment(service: str, version: str, *, replicas: int = 2, **knobs: Any) -
     """
     labels = {"app": service, "version": version}
     container = {"name": service, "image": f"registry.example/{service}:{version}", "ports": [{"containerPort": 8080}]}
+    # No webhook of Istio's adds it here. It is a native one, as of Istio 1.27 (ENABLE_NATIVE_SIDECARS); none ever runs.
+    sidecar = {"name": "istio-proxy", "image": "registry.example/proxyv2:sandbox", "restartPolicy": "Always"}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -60,7 +62,10 @@ def deployment(service: str, version: str, *, replicas: int = 2, **knobs: Any) -
         "spec": {
             "replicas": replicas,
             "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {"initContainers": [sidecar], "containers": [container]},
+            },
         },
     }
 

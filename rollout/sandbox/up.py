@@ -7,6 +7,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+import httpx2
+
+from rollout.sandbox.api_servers import Real
 from rollout.sandbox.cluster_client import ClusterClient, ClusterError
 from rollout.sandbox.controller import ControllerProcess
 from rollout.sandbox.knobs import KnobError, annotations
@@ -15,7 +18,7 @@ from rollout.sandbox.story import RATE, SLOW, prepare
 from rollout.sandbox.world import World
 
 _VERSIONS = ("v2", "v3", "v4")
-_URL = "kubernetes.url"
+_CONFIG = "kubeconfig"
 
 
 def run_directory() -> Path:
@@ -23,12 +26,20 @@ def run_directory() -> Path:
     return Path(os.environ.get("ROLLOUT_SANDBOX", Path(tempfile.gettempdir()) / f"rollout-sandbox-{os.getuid()}"))
 
 
-def up(rate: int = RATE) -> int:
-    """Run the sandbox until Ctrl-C; 0 after an orderly end, 2 if one is running already."""
-    return asyncio.run(_up(rate))
+def up(rate: int = RATE, *, kubernetes: bool = False) -> int:
+    """Run the sandbox until Ctrl-C; 0 after an orderly end, 2 if one is running already.
+
+    Args:
+        rate: requests per second.
+        kubernetes: on a real control plane.
+
+    Raises:
+        KubernetesMissingError, PrometheusMissingError: a program is not on this machine.
+    """
+    return asyncio.run(_up(rate, kubernetes=kubernetes))
 
 
-async def _up(rate: int) -> int:
+async def _up(rate: int, *, kubernetes: bool) -> int:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
@@ -40,8 +51,8 @@ async def _up(rate: int) -> int:
         return 2
     lock.write_text(str(os.getpid()))
     try:
-        async with World(directory, rate=rate) as world:
-            (directory / _URL).write_text(world.kubernetes_url)
+        async with World(directory, rate=rate, kubernetes=kubernetes) as world:
+            assert world.kubeconfig == directory / _CONFIG
             await prepare(world)
             for version in _VERSIONS:
                 await world.apply(deployment(SERVICE, version, slow=SLOW))
@@ -65,6 +76,9 @@ def _runs(lock: Path) -> bool:
 
 def _welcome(world: World, log: Path) -> str:
     config = world.kubeconfig
+    # The embedded API has Deployments and no Pods.
+    kinds = "deploy,pods" if isinstance(world.kubernetes, Real) else "deploy"
+    identity = f"   (as {world.controller_is})" if world.controller_is else ""
     return f"""\
 The sandbox is up: service {SERVICE} in namespace {NAMESPACE}, v1 stable; {", ".join(_VERSIONS)} are deployed and ready.
 
@@ -72,12 +86,12 @@ The sandbox is up: service {SERVICE} in namespace {NAMESPACE}, v1 stable; {", ".
   Kubernetes   {world.kubernetes_url}
   Prometheus   {world.prometheus_url}
   Envoy        {world.envoy_url}   (admin {world.envoy_admin_url})
-  controller   {log}
+  controller   {log}{identity}
 
 Try:
   export KUBECONFIG={config} PATH={Path(sys.executable).parent}:$PATH
   rollout start {SERVICE} --version v2 --wait
-  kubectl get virtualservice,rel,deploy
+  kubectl get rel,vs,{kinds}
   rollout sandbox set {SERVICE} v3 --errors 5% && rollout start {SERVICE} --version v3 --wait
 
 Ctrl-C stops everything.
@@ -107,15 +121,19 @@ def set_knobs(
 
 
 async def _set(directory: Path, name: str, wanted: dict[str, str]) -> int:
-    cluster = ClusterClient((directory / _URL).read_text().strip())
     metadata = {"name": name, "namespace": NAMESPACE, "annotations": wanted}
     try:
-        await cluster.merge({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata})
+        cluster = ClusterClient.of_kubeconfig(directory / _CONFIG)
+        try:
+            await cluster.merge({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata})
+        finally:
+            await cluster.close()
+    except (OSError, httpx2.TransportError) as error:
+        sys.stderr.write(f"rollout: the sandbox is not up yet: {error}\n")
+        return 2
     except ClusterError as error:
         sys.stderr.write(f"rollout: Deployment {name} in namespace {NAMESPACE}: {error}\n")
         return 2
-    finally:
-        await cluster.close()
     shown = ", ".join(f"{key.rpartition('/')[2]}={value}" for key, value in wanted.items())
     sys.stdout.write(f"{name}: {shown}\n")
     return 0

@@ -14,13 +14,13 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from rollout.sandbox import shop
+from rollout.sandbox.api_servers import ApiServer, Embedded, Real
 from rollout.sandbox.bootstrap import FLUSH_SECONDS
 from rollout.sandbox.bridge import Bridge
 from rollout.sandbox.cluster_client import ClusterClient, JsonObject
 from rollout.sandbox.clusters import fqdn
 from rollout.sandbox.envoy import Envoy
 from rollout.sandbox.knobs import annotations
-from rollout.sandbox.kubernetes.server import KubernetesServer
 from rollout.sandbox.load_client import Counts, LoadGenerator
 from rollout.sandbox.node import Node
 from rollout.sandbox.processes import Child
@@ -29,7 +29,7 @@ from rollout.sandbox.prometheus import Prometheus, find_prometheus
 _log = logging.getLogger(__name__)
 
 _LOAD: Final = "load"
-_READY_SECONDS: Final = 15.0
+_READY_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.02
 # The scrape that begins this long after the last answer has seen the last histogram flush too.
 _FLUSHED_SECONDS: Final = 2 * FLUSH_SECONDS
@@ -43,8 +43,8 @@ def _tell_failure(task: "asyncio.Task[None]") -> None:
 class World:
     """Kubernetes API, Envoy, Prometheus, `checkout` v1 and its users, from `async with` until its end.
 
-    All on free ports of 127.0.0.1. The API lives in this process, everything else in child processes that cannot
-    outlive it.
+    All on free ports of 127.0.0.1. The embedded API lives in this process, everything else in child processes that
+    cannot outlive it.
 
     Args:
         run_dir: logs, configuration and data go there; made if it is not there.
@@ -53,9 +53,15 @@ class World:
         load: False starts the load generator paused.
         exact_split: weights are met exactly in every hundred requests, not by chance.
         port: of the Kubernetes API; 0 is a free one.
+        kubernetes: a real control plane, not the embedded API.
+
+    Raises:
+        KubernetesMissingError: the programs of the control plane are not on this machine.
 
     Attributes:
-        kubeconfig: for kubectl and the controller.
+        kubeconfig: for people and kubectl.
+        controller_kubeconfig: for the controller.
+        controller_is: who the controller is to the API, for people; "" where there are no users.
         policies: an empty directory for policy files.
         cluster: the sandbox's own client of the API.
         envoy, prometheus, load, node: the parts.
@@ -70,6 +76,7 @@ class World:
         load: bool = True,
         exact_split: bool = False,
         port: int = 0,
+        kubernetes: bool = False,
     ) -> None:
         self._rate = rate
         self._starts_with_load = load
@@ -78,7 +85,9 @@ class World:
         self._dir = run_dir
         self.kubeconfig = run_dir / "kubeconfig"
         self.policies = run_dir / "policies"
-        self.kubernetes = KubernetesServer()
+        self.controller_kubeconfig = run_dir / "controller.kubeconfig"
+        self.controller_is = ""
+        self.kubernetes: ApiServer = Real(run_dir / "kubernetes") if kubernetes else Embedded()
         self.envoy = Envoy(run_dir, source=_LOAD, namespace=shop.NAMESPACE)
         self.prometheus = Prometheus(run_dir, scrape=scrape)
         self.load = LoadGenerator(run_dir)
@@ -127,13 +136,14 @@ class World:
     @property
     def children(self) -> tuple[Child, ...]:
         """The child processes."""
-        return (self.envoy.child, self.prometheus.child, self.node.child, self.load.child)
+        return (self.envoy.child, self.prometheus.child, self.node.child, self.load.child, *self.kubernetes.children)
 
     async def __aenter__(self) -> Self:
         """Start everything; on the way out of a failure, end what was started.
 
         Raises:
             PrometheusMissingError: no prometheus on this machine.
+            ClusterError: the Kubernetes API refuses something.
             ChildFailedError: a part did not become ready.
         """
         find_prometheus()
@@ -156,13 +166,8 @@ class World:
         stack = self._stack
         stack.push_async_callback(self.prometheus.stop)
         self.prometheus.launch()
-        await self.kubernetes.start(self._kubernetes_port)
-        stack.push_async_callback(self.kubernetes.stop)
-        self.kubernetes.write_kubeconfig(self.kubeconfig, shop.NAMESPACE)
-        self._cluster = ClusterClient(self.kubernetes.url)
-        stack.push_async_callback(self._cluster.close)
+        await self._start_kubernetes()
         for obj in (
-            shop.namespace(),
             shop.kubernetes_service(),
             shop.destination_rule(),
             shop.virtual_service(),
@@ -175,6 +180,20 @@ class World:
             await self.load.resume()
         await self._first_sample()
 
+    async def _start_kubernetes(self) -> None:
+        stack, kubernetes = self._stack, self.kubernetes
+        stack.push_async_callback(kubernetes.stop)
+        await kubernetes.start(self._kubernetes_port)
+        self._cluster = kubernetes.client()
+        stack.push_async_callback(self._cluster.close)
+        await kubernetes.learn_kinds()
+        await self.apply(shop.namespace())
+        await kubernetes.namespace_ready(self._cluster, shop.NAMESPACE)
+        kubernetes.write_kubeconfig(self.kubeconfig, shop.NAMESPACE)
+        self.controller_is = await kubernetes.write_controller_kubeconfig(
+            self._cluster, self.controller_kubeconfig, shop.NAMESPACE
+        )
+
     async def _start_data_plane(self) -> None:
         stack = self._stack
         bridge = Bridge(
@@ -184,7 +203,7 @@ class World:
             labels={"app": _LOAD},
             exact_split=self._exact_split,
         )
-        self._node = Node(self.cluster, self._dir, bridge.wake)
+        self._node = Node(self.cluster, self._dir, bridge.wake, self.kubernetes.replicas)
         stack.push_async_callback(self._node.stop)
         await self._node.start()
         stack.push_async_callback(self._end_tasks)

@@ -117,7 +117,7 @@ async def opened(kind: str, tmp_path: Path) -> AsyncIterator[Stage]:
     if kind == "fake":
         yield FakeStage()
         return
-    server = KubernetesServer(TickingClock().now)
+    server = KubernetesServer(TickingClock().now, definitions=False)
     await server.start()
     kubeconfig = tmp_path / "kubeconfig"
     server.write_kubeconfig(kubeconfig)

@@ -1,50 +1,19 @@
 """The demo's story on the real Envoy and Prometheus, with the real controller as a process of its own."""
 
-import json
-from dataclasses import dataclass
-from pathlib import Path
-
 import pytest
 import pytest_asyncio
 
 from rollout.core.events import CATALOGUE, CONTEXT
-from rollout.core.release import Phase, Release
-from rollout.sandbox.accounts import Accounts, compare
-from rollout.sandbox.controller import ControllerProcess
-from rollout.sandbox.shop import NAMESPACE, SERVICE
-from rollout.sandbox.story import CHAPTERS, RATE, Chapter, Result, play, prepare
-from rollout.sandbox.world import World
+from rollout.core.release import Phase
+from rollout.sandbox.story import CHAPTERS, Chapter
+from tests.e2e.telling import Told, tell
 
 pytestmark = [pytest.mark.e2e, pytest.mark.envoy, pytest.mark.prometheus, pytest.mark.asyncio(loop_scope="module")]
 
 
-@dataclass
-class Told:
-    results: dict[str, Result]
-    accounts: Accounts
-    lines: list[dict[str, object]]
-    peak_mib: float
-    virtual_service: dict[str, object]
-    destination_rule: dict[str, object]
-
-
-async def _unseen(_chapter: Chapter, _release: Release) -> None:
-    return None
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
-    run_dir: Path = tmp_path_factory.mktemp("story")
-    async with World(run_dir, rate=RATE) as world:
-        await prepare(world)
-        async with ControllerProcess(world) as controller:
-            results = {chapter.version: await play(world, chapter, _unseen) for chapter in CHAPTERS}
-        accounts = await compare(world)
-        istio = "networking.istio.io/v1"
-        virtual_service = await world.cluster.get(istio, "VirtualService", SERVICE, NAMESPACE)
-        rule = await world.cluster.get(istio, "DestinationRule", SERVICE, NAMESPACE)
-        lines = [json.loads(line) for line in controller.log.read_text().splitlines()]
-    return Told(results, accounts, lines, controller.peak_mib, virtual_service, rule)
+    return await tell(tmp_path_factory.mktemp("story"), kubernetes=False)
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.version)
@@ -115,16 +84,11 @@ async def test_the_aborted_release_never_went_past_the_weight_at_which_it_was_ab
 
 
 async def test_the_route_is_left_with_the_promoted_version_alone(told: Told) -> None:
-    spec = told.virtual_service["spec"]
-    assert isinstance(spec, dict)
-    route = next(http["route"] for http in spec["http"] if http.get("name") == "primary")
-    assert [(one["destination"]["subset"], one.get("weight", 100)) for one in route] == [("v2", 100)]
+    assert told.route == [("v2", 100)]
 
 
 async def test_no_subset_of_a_loser_is_left_behind(told: Told) -> None:
-    spec = told.destination_rule["spec"]
-    assert isinstance(spec, dict)
-    assert [subset["name"] for subset in spec["subsets"]] == ["v2"]
+    assert told.subsets == ["v2"]
 
 
 async def test_the_controller_stays_small(told: Told) -> None:

@@ -16,16 +16,20 @@ from typing import Any
 import pytest
 
 from rollout.core.release import FINALIZER
+from rollout.sandbox.control_plane import KubernetesMissingError, find_assets
 
 pytestmark = [pytest.mark.e2e, pytest.mark.envoy, pytest.mark.prometheus]
 
 ROLLOUT = [sys.executable, "-m", "rollout"]
+
+needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="it is asked, and waited for, with kubectl")
 
 
 @dataclass
 class Up:
     process: subprocess.Popen[str]
     environment: dict[str, str]
+    has_pods: bool
 
     def rollout(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -43,17 +47,23 @@ class Up:
         return parsed
 
 
-@pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+@pytest.fixture(scope="module", params=["embedded", "kubernetes"])
+def up(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    real = request.param == "kubernetes"
+    if real:
+        try:
+            find_assets()
+        except KubernetesMissingError as missing:
+            pytest.skip(str(missing))
     directory = tmp_path_factory.mktemp("up")
     environment = {**os.environ, "ROLLOUT_SANDBOX": str(directory), "KUBECONFIG": str(directory / "kubeconfig")}
-    arguments = [*ROLLOUT, "sandbox", "up"]
+    arguments = [*ROLLOUT, "sandbox", "up", *(["--kubernetes"] if real else [])]
     with subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if "Ctrl-C" in line:
                 break
-        yield Up(process, environment)
+        yield Up(process, environment, has_pods=real)
         process.kill()
 
 
@@ -76,6 +86,15 @@ def alive(pid: int) -> bool:
         return False
 
 
+@needs_kubectl
+def test_kubectl_shows_everything_with_the_kubeconfig_that_is_printed(up: Up) -> None:
+    kinds = ["virtualservice", "deployment", "pod"][: 3 if up.has_pods else 2]
+    names = up.kubectl("get", ",".join(["rel", *kinds]), "-o", "name")
+    assert names.returncode == 0, names.stderr
+    found = [name.partition(".")[0].partition("/")[0] for name in names.stdout.split()]
+    assert {kind: found.count(kind) for kind in kinds} == dict(zip(kinds, (1, 4, 8), strict=False))
+
+
 def test_a_knob_makes_a_release_fail_and_why_names_the_check(up: Up) -> None:
     assert up.rollout("sandbox", "set", "checkout", "v3", "--errors", "20%").returncode == 0
     started = up.rollout("start", "checkout", "-n", "shop", "--version", "v3", "--wait", "--timeout", "60s")
@@ -86,7 +105,7 @@ def test_a_knob_makes_a_release_fail_and_why_names_the_check(up: Up) -> None:
     assert "errors" in why.stdout
 
 
-@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl deletes, and waits until it is done")
+@needs_kubectl
 async def test_a_release_deleted_during_a_step_brings_all_traffic_back_and_is_gone(up: Up) -> None:
     started = up.rollout("start", "checkout", "-n", "shop", "--version", "v2")
     assert started.returncode == 0, started.stderr
@@ -135,3 +154,11 @@ def test_without_a_sandbox_a_knob_cannot_be_turned(tmp_path: Path) -> None:
         [*ROLLOUT, "sandbox", "set", "checkout", "v2", "--errors", "5%"], env=environment, check=False, timeout=30
     )
     assert turned.returncode == 2
+
+
+@pytest.mark.parametrize("verb", ["up", "demo"])
+def test_without_its_programs_a_real_control_plane_is_refused_as_a_wrong_call(tmp_path: Path, verb: str) -> None:
+    environment = {**os.environ, "ROLLOUT_SANDBOX": str(tmp_path), "ROLLOUT_CACHE": str(tmp_path)}
+    environment.pop("KUBEBUILDER_ASSETS", None)
+    refused = subprocess.run([*ROLLOUT, "sandbox", verb, "--kubernetes"], env=environment, check=False, timeout=30)
+    assert refused.returncode == 2

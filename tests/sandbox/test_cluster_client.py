@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx2
 import pytest
 
 from rollout.sandbox import shop
 from rollout.sandbox.cluster_client import ClusterClient, ClusterError, Mirror
+from rollout.sandbox.control_plane import ControlPlane
 from rollout.sandbox.kubernetes.server import KubernetesServer
 
 
@@ -25,6 +28,15 @@ async def cluster(server: KubernetesServer) -> AsyncIterator[ClusterClient]:
     await client.apply(shop.namespace())
     yield client
     await client.close()
+
+
+@asynccontextmanager
+async def closing(client: ClusterClient) -> AsyncIterator[ClusterClient]:
+    """A client for the time of an `async with`."""
+    try:
+        yield client
+    finally:
+        await client.close()
 
 
 class Watched:
@@ -123,3 +135,52 @@ async def test_a_mirror_survives_a_restart_of_the_server(
     await server.start(port)
     await cluster.apply(shop.deployment("checkout", "v1", errors="7%"))
     await watched.until(lambda: watched.errors("v1") == "7%")
+
+
+async def test_a_kubeconfig_of_the_embedded_api_leads_to_it(server: KubernetesServer, tmp_path: Path) -> None:
+    server.write_kubeconfig(tmp_path / "kubeconfig", "shop")
+    async with closing(ClusterClient.of_kubeconfig(tmp_path / "kubeconfig")) as client:
+        await client.apply(shop.namespace())
+
+
+async def test_a_kubeconfig_of_a_real_api_carries_its_certificate_and_its_token(
+    control_plane: ControlPlane, tmp_path: Path
+) -> None:
+    control_plane.write_kubeconfig(tmp_path / "kubeconfig", "default")
+    async with closing(ClusterClient.of_kubeconfig(tmp_path / "kubeconfig")) as client:
+        assert (await client.get("v1", "Namespace", "default"))["kind"] == "Namespace"
+
+
+async def test_a_wrong_token_is_nobody(control_plane: ControlPlane) -> None:
+    async with closing(ClusterClient(control_plane.url, ca=control_plane.ca, token="wrong")) as client:
+        with pytest.raises(ClusterError) as caught:
+            await client.get("v1", "Namespace", "default")
+    assert caught.value.code == 401
+
+
+async def test_a_server_with_another_certificate_is_not_trusted(control_plane: ControlPlane) -> None:
+    async with closing(ClusterClient(control_plane.url, token=control_plane.token)) as client:
+        with pytest.raises(httpx2.ConnectError):
+            await client.get("v1", "Namespace", "default")
+
+
+async def test_a_kind_that_is_installed_later_is_found_then(control_plane: ControlPlane) -> None:
+    group = "late.example"
+    names = {"kind": "Late", "listKind": "LateList", "plural": "lates", "singular": "late"}
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": {"type": "object"}}}
+    spec = {"group": group, "names": names, "scope": "Namespaced", "versions": [version]}
+    definition = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition"}
+    metadata = {"name": f"lates.{group}"}
+    token, ca = control_plane.token, control_plane.ca
+    async with closing(ClusterClient(control_plane.url, ca=ca, token=token)) as client:
+        with pytest.raises(ClusterError):
+            await client.collection(f"{group}/v1", "Late", "default")
+        await client.apply({**definition, "metadata": metadata, "spec": spec})
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    assert await client.collection(f"{group}/v1", "Late", "default")
+                    break
+                except ClusterError:
+                    await asyncio.sleep(0.05)
+        await client.delete("apiextensions.k8s.io/v1", "CustomResourceDefinition", metadata["name"])

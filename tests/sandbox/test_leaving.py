@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from rollout.sandbox.control_plane import KubernetesMissingError, find_assets
 from rollout.sandbox.world import World
 
 pytestmark = [pytest.mark.envoy, pytest.mark.prometheus]
@@ -21,7 +22,7 @@ import asyncio, json, pathlib, sys
 from rollout.sandbox.world import World
 
 async def main(directory):
-    async with World(directory) as world:
+    async with World(directory, kubernetes="kubernetes" in sys.argv) as world:
         (directory / "pids.tmp").write_text(json.dumps([child.pid for child in world.children]))
         (directory / "pids.tmp").rename(directory / "pids")
         await asyncio.sleep(120)
@@ -46,13 +47,31 @@ def within(seconds: float, condition: Callable[[], bool]) -> bool:
     return True
 
 
+@pytest.fixture
+def kubernetes() -> None:
+    try:
+        find_assets()
+    except KubernetesMissingError as missing:
+        pytest.skip(str(missing))
+
+
 async def test_leaving_stops_every_child_and_frees_every_port(tmp_path: Path) -> None:
-    async with World(tmp_path, load=False) as world:
-        children = world.children
-        ports = set().union(*(child.listens_on() for child in children))
-        assert all(running(child.pid) for child in children)
+    await leave(World(tmp_path, load=False), children=4)
+
+
+@pytest.mark.usefixtures("kubernetes")
+async def test_leaving_stops_a_control_plane_too(tmp_path: Path) -> None:
+    await leave(World(tmp_path, load=False, kubernetes=True), children=7)
+
+
+async def leave(world: World, children: int) -> None:
+    async with world:
+        pids = [child.pid for child in world.children]
+        ports = set().union(*(child.listens_on() for child in world.children))
+        assert len(pids) == children
+        assert all(map(running, pids))
         assert (await world.counts()).sent == 0
-    assert not any(running(child.pid) for child in children)
+    assert not any(map(running, pids))
     for port in ports:
         with pytest.raises(OSError, match="Connect call failed"):
             await asyncio.open_connection("127.0.0.1", port)
@@ -77,19 +96,35 @@ async def test_cancelling_the_start_leaves_nothing(tmp_path: Path) -> None:
 
 def test_no_child_survives_its_parent(tmp_path: Path) -> None:
     ends = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
-    homes = [tmp_path / end.name for end in ends]
+    lose({tmp_path / end.name: end for end in ends}, children=4)
+
+
+@pytest.mark.usefixtures("kubernetes")
+def test_no_control_plane_survives_its_parent(tmp_path: Path) -> None:
+    lose({tmp_path / "killed": signal.SIGKILL}, "kubernetes", children=7)
+
+
+def lose(homes: dict[Path, signal.Signals], *how: str, children: int) -> None:
     with ExitStack() as stack:
         parents = [
-            stack.enter_context(subprocess.Popen([sys.executable, "-c", PROGRAM, str(home)], stderr=subprocess.DEVNULL))
+            stack.enter_context(
+                subprocess.Popen([sys.executable, "-c", PROGRAM, str(home), *how], stderr=subprocess.DEVNULL)
+            )
             for home in homes
         ]
         try:
-            assert within(40, lambda: all((home / "pids").exists() for home in homes))
+            assert within(
+                90,
+                lambda: (
+                    all((home / "pids").exists() for home in homes)
+                    or any(parent.poll() is not None for parent in parents)
+                ),
+            )
             pids = [pid for home in homes for pid in json.loads((home / "pids").read_text())]
-            assert len(pids) == 12
+            assert len(pids) == children * len(homes)
             assert all(running(pid) for pid in pids)
         finally:
-            for parent, end in zip(parents, ends, strict=True):
+            for parent, end in zip(parents, homes.values(), strict=True):
                 parent.send_signal(end)
         for parent in parents:
             parent.wait(10)

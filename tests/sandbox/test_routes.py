@@ -131,6 +131,52 @@ def test_a_destination_in_another_namespace_is_named_in_full() -> None:
     assert action({"route": [entry]})["cluster"] == "outbound|8080||cart.test.svc.cluster.local"
 
 
+def test_a_host_split_goes_to_the_services_of_the_versions() -> None:
+    split = {
+        "route": [
+            {"destination": {"host": "checkout-v1"}, "weight": 90},
+            {"destination": {"host": "checkout-v2.shop.svc.cluster.local"}, "weight": 10},
+        ]
+    }
+    apex = shop.kubernetes_service()
+    own = [
+        {
+            "metadata": {"name": f"checkout-{version}", "namespace": "shop"},
+            "spec": {"selector": {"app": "checkout", "version": version}, "ports": [{"port": 80}]},
+        }
+        for version in ("v1", "v2")
+    ]
+    world = config(virtual_service(split), services=[apex, *own], destination_rules=[])
+    # Those hosts are services too, each with a virtual host of its own.
+    (host,) = [one for one in route_configuration(world)["virtual_hosts"] if "checkout" in one["domains"]]
+    named = {one["name"]: one["weight"] for one in host["routes"][0]["route"]["weighted_clusters"]["clusters"]}
+    assert named == {
+        "outbound|80||checkout-v1.shop.svc.cluster.local": 90,
+        "outbound|80||checkout-v2.shop.svc.cluster.local": 10,
+    }
+    behind = {
+        cluster["name"]: [
+            endpoint["metadata"]["filter_metadata"]["istio.sandbox"]["workload"]
+            for endpoint in cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
+        ]
+        for cluster in clusters(world)
+    }
+    assert behind == {
+        f"outbound|80||{HOST}": ["checkout-v1", "checkout-v2"],
+        "outbound|80||checkout-v1.shop.svc.cluster.local": ["checkout-v1"],
+        "outbound|80||checkout-v2.shop.svc.cluster.local": ["checkout-v2"],
+    }
+
+
+def test_of_the_meshs_and_a_gateways_virtual_service_the_client_in_the_mesh_follows_the_former() -> None:
+    mesh = virtual_service({"route": [to("v1", 90), to("v2", 10)]})
+    edge = virtual_service({"route": [to("v1", 40), to("v2", 60)]}, name="public", gateways=["istio-ingress/public"])
+    (host,) = route_configuration(config(edge, mesh))["virtual_hosts"]
+    (route,) = host["routes"]
+    shares = [one["weight"] for one in route["route"]["weighted_clusters"]["clusters"]]
+    assert shares == [90, 10]
+
+
 def test_an_exact_split_reads_the_sequence_header() -> None:
     found = route_configuration(config(virtual_service({"route": [to("v1", 70), to("v2", 30)]})), exact_split=True)
     assert found["virtual_hosts"][0]["routes"][0]["route"]["weighted_clusters"]["header_name"] == "x-sandbox-seq"

@@ -18,6 +18,8 @@ _EVENT_NAMES: Final = {
     "lastTimestamp": "deprecatedLastTimestamp",
     "count": "deprecatedCount",
 }
+# Left out when empty in events.k8s.io, and only there.
+_UNSAID: Final = ("reportingComponent", "reportingInstance")
 _CORE_NAMES: Final = {new: old for old, new in _EVENT_NAMES.items()}
 
 
@@ -30,7 +32,9 @@ def to_served(resource: Resource, obj: JsonObject, wanted: GroupVersion) -> Json
     if wanted == resource.stored:
         return obj
     shown = {**obj, "apiVersion": wanted.text}
-    return _renamed(shown, _EVENT_NAMES) if resource is EVENTS else shown
+    if resource is not EVENTS:
+        return shown
+    return _renamed({key: value for key, value in shown.items() if value or key not in _UNSAID}, _EVENT_NAMES)
 
 
 def to_stored(resource: Resource, obj: JsonObject, given: GroupVersion) -> JsonObject:
@@ -39,3 +43,9 @@ def to_stored(resource: Resource, obj: JsonObject, given: GroupVersion) -> JsonO
     if resource is EVENTS and given != resource.stored:
         return _renamed(stored, _CORE_NAMES)
     return stored
+
+
+def core_field(resource: Resource, path: str) -> str:
+    """A field selector's field under the name it has in the store."""
+    first, dot, rest = path.partition(".")
+    return f"{_CORE_NAMES.get(first, first)}{dot}{rest}" if resource is EVENTS else path

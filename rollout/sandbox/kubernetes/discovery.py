@@ -6,6 +6,7 @@ made from (`resources.py`). The aggregated form is left out; kubectl falls back 
 
 from typing import Final
 
+from rollout.sandbox.kubernetes.definitions import names_of
 from rollout.sandbox.kubernetes.refusals import no_such_path
 from rollout.sandbox.kubernetes.resources import (
     GroupVersion,
@@ -17,8 +18,8 @@ from rollout.sandbox.kubernetes.resources import (
 
 VERSION: Final[JsonObject] = {
     "major": "1",
-    "minor": "32",
-    "gitVersion": "v1.32.0+rollout-sandbox",
+    "minor": "34",
+    "gitVersion": "v1.34.4+rollout-sandbox",
     "gitCommit": "",
     "gitTreeState": "clean",
     "buildDate": "2024-12-11T18:00:00Z",
@@ -84,11 +85,7 @@ def _entries(resource: Resource) -> list[JsonObject]:
         "kind": resource.kind,
         "verbs": _COLLECTION_VERBS,
     }
-    if resource.short_names:
-        entry["shortNames"] = list(resource.short_names)
-    if resource.categories:
-        entry["categories"] = list(resource.categories)
-    entries = [entry]
+    entries = [entry | names_of(resource)]
     sub: JsonObject = {"singularName": "", "namespaced": resource.namespaced, "verbs": _SUBRESOURCE_VERBS}
     if resource.status:
         entries.append({"name": f"{resource.plural}/status", "kind": resource.kind, **sub})

@@ -4,20 +4,24 @@ Belongs here: paths of structured-merge-diff as far as server-side apply needs t
 `f:<field>`, `k:<keys of a list item>`, `v:<item of a set>` and `.` (the item itself). Does not belong here:
 who owns a path (`ownership.py`).
 
-Lists of custom resources are atomic, as Istio's and our CRDs declare no list type; lists of built-in
-resources are maps where `strategic.merge_key` says so. `metadata` is the same everywhere.
+Lists of custom resources are atomic unless our CRDs say otherwise; lists of built-in resources are maps where
+`strategic.merge_key` says so. `metadata` is the same everywhere.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+from rollout.sandbox.kubernetes.definitions import list_keys
 from rollout.sandbox.kubernetes.resources import JsonObject, Resource
 from rollout.sandbox.kubernetes.strategic import merge_key
 
 Path = tuple[str, ...]
 
-_OWNABLE_METADATA: Final = frozenset({"labels", "annotations", "finalizers", "ownerReferences"})
+_OWNABLE_METADATA: Final = frozenset({"labels", "annotations", "finalizers", "generateName", "ownerReferences"})
+# Of built-in kinds: structs that are replaced as a whole, and maps; what is neither is a struct, always there.
+_ATOMIC: Final = frozenset({"f:involvedObject", "f:related", "f:selector"})
+_MAPS: Final = frozenset({"f:binaryData", "f:data", "f:stringData"})
 _NEVER_OWNED: Final = frozenset({"apiVersion", "kind", "metadata"})
 
 
@@ -27,11 +31,12 @@ def item_key(resource: Resource, path: Path, item: Any) -> str | None:
     if in_metadata and field == "finalizers":
         return f"v:{json.dumps(item)}"
     if resource.custom and not in_metadata:
+        keys = list_keys(resource, path)
+    else:
+        keys = [key] if (key := merge_key(resource.kind, field)) else []
+    if not keys or not isinstance(item, dict) or not all(key in item for key in keys):
         return None
-    key = merge_key(resource.kind, field)
-    if key is None or not isinstance(item, dict) or key not in item:
-        return None
-    return f"k:{json.dumps({key: item[key]}, separators=(',', ':'))}"
+    return f"k:{json.dumps({key: item[key] for key in keys}, separators=(',', ':'))}"
 
 
 def leaves(resource: Resource, obj: JsonObject) -> dict[Path, Any]:
@@ -46,17 +51,30 @@ def leaves(resource: Resource, obj: JsonObject) -> dict[Path, Any]:
 
 
 def _below(resource: Resource, path: Path, value: Any) -> Iterator[tuple[Path, Any]]:
-    if isinstance(value, dict) and value:
+    if isinstance(value, dict) and value and (resource.custom or path[-1] not in _ATOMIC):
         for key, inner in value.items():
             yield from _below(resource, (*path, f"f:{key}"), inner)
     elif isinstance(value, list) and value and item_key(resource, path, value[0]) is not None:
         for item in value:
             segment = item_key(resource, path, item) or f"v:{json.dumps(item)}"
-            yield (*path, segment, "."), None
             if isinstance(item, dict):
+                yield (*path, segment, "."), None
                 yield from _below(resource, (*path, segment), item)
+            else:
+                yield (*path, segment), None
     else:
         yield path, value
+
+
+def containers(resource: Resource, paths: Iterable[Path]) -> set[Path]:
+    """The objects and keyed lists that the leaves stand in, as paths that end in `.`, where they can be owned."""
+    return {
+        (*path[:length], ".")
+        for path in paths
+        for length in range(1, len(path) - (path[-1] == "."))
+        if path[:length] != ("f:metadata",)
+        and (resource.custom or path[0] == "f:metadata" or path[length - 1] in _MAPS or path[length][0] in "kv")
+    }
 
 
 def removed(resource: Resource, obj: JsonObject, path: Path) -> JsonObject:

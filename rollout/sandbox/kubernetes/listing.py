@@ -10,7 +10,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
-from rollout.sandbox.kubernetes.refusals import bad_request, expired, from_the_future
+from rollout.sandbox.kubernetes.refusals import Cause, Refused, bad_request, expired, from_the_future, invalid_options
 from rollout.sandbox.kubernetes.resources import JsonObject, Resource
 from rollout.sandbox.kubernetes.selectors import Selector
 from rollout.sandbox.kubernetes.store import Store
@@ -34,7 +34,9 @@ class Listing:
         self._rest: OrderedDict[str, tuple[int, list[JsonObject]]] = OrderedDict()
         self._tokens = 0
 
-    def page(self, resource: Resource, namespace: str, selector: Selector, limit: int, token: str, since: str) -> Page:
+    def page(
+        self, resource: Resource, namespace: str, selector: Selector, limit: int, token: str, since: str, match: str
+    ) -> Page:
         """One page, or all with `limit` 0.
 
         Args:
@@ -44,16 +46,23 @@ class Listing:
             limit: objects at most.
             token: `continue` of the page before.
             since: the `resourceVersion` parameter: "not older than"; we always answer with the newest.
+            match: the `resourceVersionMatch` parameter.
 
         Raises:
-            Refused: 400, bad parameters; 410, the token is too old; 504, a revision we have not reached.
+            Refused: 400 or 422, bad parameters; 410, the token is too old, or exactly an old revision is asked for;
+                504, a revision we have not reached.
         """
+        if match and not since:
+            why = "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
+            raise invalid_options("ListOptions", Cause("resourceVersionMatch", why, "FieldValueForbidden"))
         if token:
             revision, objects = self._continued(token)
         else:
             revision = self._store.revision
             if parse_revision(since) > revision:
                 raise from_the_future(parse_revision(since), revision)
+            if match == "Exact" and parse_revision(since) < revision:
+                raise expired(f"The provided resource version is too old: {since}")
             objects = [obj for obj in self._store.list(resource, namespace) if selector.matches(obj)]
         metadata: JsonObject = {"resourceVersion": str(revision)}
         if 0 < limit < len(objects):
@@ -80,6 +89,18 @@ class Listing:
         except (binascii.Error, ValueError) as error:
             raise bad_request("continue key is not valid") from error
         raise expired("The provided continue parameter is too old to display a consistent list result.")
+
+
+def exact_revision(text: str) -> int:
+    """The `resourceVersion` of a watch or of one object, where it is read by the storage layer; empty is 0.
+
+    Raises:
+        Refused: 500, not a number: storage's error has no code of its own.
+    """
+    try:
+        return parse_revision(text)
+    except Refused as refused:
+        raise Refused(500, "", refused.message) from refused
 
 
 def parse_revision(text: str) -> int:

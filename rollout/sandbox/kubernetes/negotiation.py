@@ -32,9 +32,10 @@ _JSON_ACCEPTED: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The form of the answer."""
+    """The form of the answer: a Table, only the metadata, or neither: whole objects."""
 
-    table: bool
+    table: bool = False
+    metadata: bool = False
 
 
 def wanted(accept: str) -> Wanted:
@@ -44,18 +45,19 @@ def wanted(accept: str) -> Wanted:
         Refused: 406, nothing in it is JSON.
     """
     if not accept.strip():
-        return Wanted(table=False)
+        return Wanted()
     for clause in accept.split(","):
         media, *parameters = (part.strip() for part in clause.split(";"))
         if media not in _JSON_ACCEPTED:
             continue
         values = dict(part.partition("=")[::2] for part in parameters)
-        if values.get("as") == "Table" and values.get("g") == "meta.k8s.io":
-            if values.get("v") == "v1":
-                return Wanted(table=True)
-            continue
         if "as" not in values:
-            return Wanted(table=False)
+            return Wanted()
+        if (values.get("g"), values.get("v")) == ("meta.k8s.io", "v1"):
+            if values["as"] == "Table":
+                return Wanted(table=True)
+            if values["as"] in {"PartialObjectMetadata", "PartialObjectMetadataList"}:
+                return Wanted(metadata=True)
     raise not_acceptable()
 
 

@@ -1,14 +1,13 @@
 """OpenAPI, as much as kubectl needs: which parameters writes take, and what `kubectl explain` prints.
 
-Belongs here: `/openapi/v2` (empty) and `/openapi/v3`. Our own kinds are described from the models in
-`rollout.core`; all others as objects with any fields. Nothing is validated against this.
+Belongs here: `/openapi/v2` (empty) and `/openapi/v3`. Our own kinds are described from
+their definitions; all others as objects with any fields. Nothing is validated against this.
 """
 
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
-from pydantic import BaseModel
-
+from rollout.sandbox.kubernetes.definitions import schema_of
 from rollout.sandbox.kubernetes.discovery import VERSION
 from rollout.sandbox.kubernetes.refusals import no_such_path
 from rollout.sandbox.kubernetes.resources import (
@@ -22,7 +21,7 @@ from rollout.sandbox.kubernetes.resources import (
 _INFO: Final = {"title": "rollout sandbox", "version": VERSION["gitVersion"]}
 # kubectl asks a document for these before it uses server-side validation and dry runs.
 _WRITE_PARAMETERS: Final = ("dryRun", "fieldManager", "fieldValidation", "force")
-_KEPT_KEYWORDS: Final = frozenset({"type", "description", "enum", "required", "$ref"})
+_KEPT_KEYWORDS: Final = frozenset({"type", "description", "enum", "required"})
 _METHODS: Final = {"get": "get", "put": "put", "patch": "patch", "delete": "delete"}
 
 V2: Final[JsonObject] = {"swagger": "2.0", "info": _INFO, "paths": {}, "definitions": {}}
@@ -79,7 +78,6 @@ def _paths(gv: GroupVersion, resource: Resource) -> JsonObject:
 
 def _schemas(gv: GroupVersion, resource: Resource) -> JsonObject:
     prefix = ".".join([*reversed((gv.group or "api").split(".")), gv.version])
-    described = _described(prefix, resource) if gv.group == "rollout.dev" else {}
     properties: JsonObject = {
         "apiVersion": {"type": "string"},
         "kind": {"type": "string"},
@@ -87,37 +85,18 @@ def _schemas(gv: GroupVersion, resource: Resource) -> JsonObject:
         "spec": {"type": "object"},
         **({"status": {"type": "object"}} if resource.status else {}),
     }
-    own = described.pop(resource.kind, {})
-    told = own.get("properties", {})
+    own = _openapi_3_0(schema_of(resource) or {})
     schema = {
         "type": "object",
         "description": own.get("description", f"A {resource.kind}."),
-        "properties": {name: told.get(name, entry) for name, entry in properties.items()},
+        "properties": {**properties, **own.get("properties", {})},
         "x-kubernetes-group-version-kind": [_kind(gv, resource)],
     }
-    return {f"{prefix}.{resource.kind}": schema} | {f"{prefix}.{name}": entry for name, entry in described.items()}
-
-
-def _described(prefix: str, resource: Resource) -> JsonObject:
-    """The schemas of one of our kinds and everything it refers to, by model name."""
-    from rollout.core.policy import ServicePolicy
-    from rollout.core.release import Release
-
-    model: type[BaseModel] = Release if resource.kind == "Release" else ServicePolicy
-    schema = model.model_json_schema(ref_template=f"#/components/schemas/{prefix}.{{model}}")
-    models: dict[str, Any] = {**schema.pop("$defs", {}), resource.kind: schema}
-    return {name: _openapi_3_0(entry) for name, entry in models.items()}
+    return {f"{prefix}.{resource.kind}": schema}
 
 
 def _openapi_3_0(schema: JsonObject) -> JsonObject:
-    """JSON Schema 2020-12 cut down to what kubectl's OpenAPI 3.0 parser reads.
-
-    It refuses a whole document for one numeric `exclusiveMinimum`, so unknown keywords are left out.
-    """
-    choices = [choice for choice in schema.get("anyOf", []) if choice.get("type") != "null"]
-    if len(choices) == 1:
-        about = {key: schema[key] for key in ("description",) if key in schema}
-        return {**_openapi_3_0(choices[0]), **about}
+    """A structural schema cut down to what kubectl's parser reads: it refuses a document for one strange keyword."""
     result = {key: schema[key] for key in _KEPT_KEYWORDS & schema.keys()}
     if "properties" in schema:
         result["properties"] = {name: _openapi_3_0(entry) for name, entry in schema["properties"].items()}

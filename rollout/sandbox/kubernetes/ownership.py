@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from rollout.sandbox.kubernetes.fields import (
     Path,
+    containers,
     from_fields_v1,
     is_key,
     item_key,
@@ -56,7 +57,7 @@ class _Claim:
             "manager": self.manager,
             "operation": self.operation,
             "apiVersion": self.version,
-            "time": self.time,
+            **({"time": self.time} if self.time else {}),
             "fieldsType": "FieldsV1",
             "fieldsV1": to_fields_v1(set(self.paths)),
             **({"subresource": self.subresource} if self.subresource else {}),
@@ -83,7 +84,9 @@ def _claims(obj: JsonObject) -> list[_Claim]:
 
 def _with_claims(obj: JsonObject, claims: Iterable[_Claim]) -> JsonObject:
     metadata = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
-    if entries := [claim.as_json() for claim in claims if claim.paths]:
+    # managedfields/internal/managers.go, sortEncodedManagedFields.
+    ordered = sorted(claims, key=lambda one: (one.operation, one.time, one.manager, one.version, one.subresource))
+    if entries := [claim.as_json() for claim in ordered if claim.paths]:
         metadata["managedFields"] = entries
     return {**obj, "metadata": metadata}
 
@@ -99,7 +102,9 @@ def after_update(resource: Resource, current: JsonObject, new: JsonObject, write
     """
     before, after = leaves(resource, current), leaves(resource, new)
     changed = {path for path, value in after.items() if path not in before or before[path] != value}
+    changed |= containers(resource, changed) - containers(resource, before)
     gone = before.keys() - after.keys()
+    gone |= containers(resource, before) - containers(resource, after)
     if not changed and not gone:
         return new
     claims, mine = [], None
@@ -133,7 +138,7 @@ def applied(
     Raises:
         Refused: 409, fields with other values belong to others; 400, it brings managedFields.
     """
-    if wanted["metadata"].get("managedFields"):
+    if "managedFields" in wanted["metadata"]:
         raise bad_request("metadata.managedFields must be nil")
     wanted = _without_nulls(wanted)
     if resource.status:
@@ -143,12 +148,15 @@ def applied(
         }
     targets = leaves(resource, wanted)
     if current is None:
-        return _with_claims(wanted, [_applied_claim(writer, targets, None)])
+        return _with_claims(wanted, [_applied_claim(writer, targets, writer.now)])
     claims = _claims(current)
     mine = next((claim for claim in claims if claim.is_of(writer, _APPLY)), None)
     others = [claim for claim in claims if claim is not mine]
     live = leaves(resource, current)
     contested = {path for path, value in targets.items() if path not in live or live[path] != value}
+    if not resource.custom:
+        # What is empty there is the same as what is not there.
+        contested -= {path for path in contested if targets[path] in ({}, []) and path not in live}
     fought = [(claim, path) for claim in others for path in sorted(claim.paths & contested)]
     if fought and not force:
         raise apply_conflict([_cause(claim, path) for claim, path in fought])
@@ -158,17 +166,23 @@ def applied(
     dropped = (mine.paths if mine else frozenset()) - targets.keys() - kept
     # Whole items first: a leaf of theirs is then gone already, and an item without its key cannot be found.
     for path in sorted(dropped, key=lambda path: (path[-1] != ".", path)):
-        shared = path[-1] == "." and any(other[: len(path) - 1] == path[:-1] for other in kept)
-        if not shared and not is_key(path):
+        if not is_key(path):
             result = removed(resource, result, path)
-    return _with_claims(result, [*others, _applied_claim(writer, targets, mine)])
+    # Whoever owned a field of an item owns nothing more once the item's owner has taken it away.
+    left = leaves(resource, result)
+    present = left.keys() | containers(resource, left)
+    others = [claim.without(path for path in claim.paths - present if _in_an_item(path)) for claim in others]
+    # The time is that of the last change, not of the last apply.
+    unchanged = mine.time if mine else ""
+    return _with_claims(result, [*others, _applied_claim(writer, targets, unchanged if left == live else writer.now)])
 
 
-def _applied_claim(writer: Writer, targets: dict[Path, Any], before: _Claim | None) -> _Claim:
-    paths = frozenset(targets)
-    unchanged = before is not None and before.paths == paths and before.version == writer.version
-    time = before.time if before is not None and unchanged else writer.now
-    return _Claim(writer.manager, _APPLY, writer.version, writer.subresource, time, paths)
+def _in_an_item(path: Path) -> bool:
+    return any(segment.startswith("k:") for segment in path)
+
+
+def _applied_claim(writer: Writer, targets: Iterable[Path], time: str) -> _Claim:
+    return _Claim(writer.manager, _APPLY, writer.version, writer.subresource, time, frozenset(targets))
 
 
 def _cause(claim: _Claim, path: Path) -> Cause:
@@ -176,7 +190,7 @@ def _cause(claim: _Claim, path: Path) -> Cause:
     if claim.subresource:
         said += f' with subresource "{claim.subresource}"'
     if claim.operation == _UPDATE:
-        said += f" using {claim.version} at {claim.time}"
+        said += f" using {claim.version}"
     return Cause(path_text(path), said, "FieldManagerConflict")
 
 

@@ -23,7 +23,7 @@ def merge_patched(obj: JsonObject, patch: Any) -> JsonObject:
         Refused: 400, the patch is no JSON object.
     """
     if not isinstance(patch, dict):
-        raise bad_request("a merge patch must be a JSON object")
+        raise bad_request("error decoding patch: a merge patch must be a JSON object")
     return _merged(obj, patch)
 
 
@@ -44,20 +44,18 @@ def json_patched(obj: JsonObject, patch: Any) -> JsonObject:
     """RFC 6902 on a deep copy.
 
     Raises:
-        Refused: 400, not a JSON patch; 413, more than 10,000 operations; 422, an operation cannot be carried
-            out, a failed `test` included.
+        Refused: 400, not a list of operations; 413, more than 10,000 operations; 422, an operation is not known
+            or cannot be carried out, a failed `test` included.
     """
     if not isinstance(patch, list) or not all(isinstance(operation, dict) for operation in patch):
-        raise bad_request("a JSON patch must be an array of operations")
+        raise bad_request("error decoding patch: a JSON patch must be an array of operations")
     if len(patch) > _OPERATIONS_LIMIT:
         raise too_large(_OPERATIONS_LIMIT)
     try:
         result = jsonpatch.apply_patch(copy.deepcopy(obj), patch)
-    except jsonpatch.InvalidJsonPatch as error:
-        raise bad_request(f"not a JSON patch: {error}") from error
     except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError) as error:
         # The library lets a TypeError through when a pointer walks into a number or a string.
-        raise invalid_request(str(error)) from error
+        raise invalid_request() from error
     if not isinstance(result, dict):
-        raise invalid_request("the patched document is no object")
+        raise invalid_request()
     return result

@@ -11,23 +11,27 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from rollout.sandbox.kubernetes.bodies import read_body
+from rollout.sandbox.kubernetes.builtin import written_out
+from rollout.sandbox.kubernetes.conforming import Forms
 from rollout.sandbox.kubernetes.conversion import to_served
+from rollout.sandbox.kubernetes.deleting import Deletions
 from rollout.sandbox.kubernetes.naming import made_up_name, metadata_causes
 from rollout.sandbox.kubernetes.ownership import Writer, after_update, applied
 from rollout.sandbox.kubernetes.refusals import (
     Cause,
     Refused,
+    Undecodable,
     already_exists,
-    bad_request,
     conflict,
     invalid,
+    invalid_version,
     not_found,
+    unreadable_patch,
 )
 from rollout.sandbox.kubernetes.resources import (
     DEPLOYMENTS,
     NAMESPACES,
     PODS,
-    RESOURCES,
     SECRETS,
     JsonObject,
     Resource,
@@ -43,9 +47,11 @@ _NAME_ATTEMPTS: Final = 8
 class Registry:
     """Creates, changes and deletes objects in a store, one atomic call each."""
 
-    def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
+    def __init__(self, store: Store, clock: Callable[[], datetime], forms: Forms) -> None:
         self._store = store
+        self._forms = forms
         self._clock = clock
+        self._deletions = Deletions(store, self._stamp)
         for name in _PRESENT_FROM_THE_START:
             obj = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
             writer = Writer("kube-apiserver", NAMESPACES.stored.text, "", self._stamp())
@@ -63,7 +69,7 @@ class Registry:
         """
         found = self._store.get(target.resource, target.namespace, target.name)
         if found is None:
-            raise not_found(target.resource, target.name)
+            raise not_found(target.resource, target.name, target.group_version.group)
         return found
 
     def create(self, target: Target, body: JsonObject, options: WriteOptions, *, applies: bool = False) -> JsonObject:
@@ -82,7 +88,7 @@ class Registry:
             Refused: 400, body and URL disagree; 404, no such namespace; 409, exists; 422, invalid.
         """
         resource, store = target.resource, self._store
-        obj = read_body(target, body)
+        obj = self._forms.conformed(target, read_body(target, body), options)
         metadata = obj["metadata"]
         if target.namespace and store.get(NAMESPACES, "", target.namespace) is None:
             raise not_found(NAMESPACES, target.namespace)
@@ -92,7 +98,8 @@ class Registry:
         for _ in range(_NAME_ATTEMPTS):
             if prefix := not metadata.get("name") and metadata.get("generateName"):
                 obj = {**obj, "metadata": {**metadata, "name": made_up_name(prefix)}}
-            if causes := metadata_causes(resource, obj["metadata"]):
+            causes = metadata_causes(resource, obj["metadata"])
+            if causes := [*causes, *self._forms.causes_of(target, obj, None, causes)]:
                 raise invalid(resource, str(obj["metadata"].get("name", "")), *causes)
             name = obj["metadata"]["name"]
             if store.get(resource, target.namespace, name) is None:
@@ -130,12 +137,14 @@ class Registry:
         """
         resource, current = target.resource, self.get(target)
         shown = to_served(resource, current, target.group_version)
-        new = read_body(target, change(shown))
+        new = self._read(target, change, shown, options, patched=not (replaces or applies))
         self._check_preconditions(target, current, new, replaces=replaces)
         new = self._only_what_may_change(target, current, new)
-        if causes := self._update_causes(resource, current, new):
+        causes = self._update_causes(resource, current, new)
+        if causes := [*causes, *self._forms.causes_of(target, new, current, causes)]:
             raise invalid(resource, target.name, *causes)
-        if not applies:
+        if not applies and "managedFields" in new["metadata"]:
+            # Nobody begins to own fields of what nobody has owned a field of (managedfields/internal/fieldmanager.go).
             new = after_update(resource, current, new, self._writer(target, options))
         if new == current:
             return current
@@ -143,7 +152,9 @@ class Registry:
         if options.dry_run:
             return new
         if new["metadata"].get("deletionTimestamp") and not new["metadata"].get("finalizers"):
-            return self._store.remove(resource, new)
+            # Only watches learn of the revision of its end.
+            self._store.remove(resource, new)
+            return new
         return self._store.put(resource, new)
 
     def apply(self, target: Target, body: JsonObject, options: WriteOptions) -> tuple[JsonObject, bool]:
@@ -156,6 +167,7 @@ class Registry:
             Refused: 400; 404, no such namespace; 409, fields belong to others; 422.
         """
         resource, wanted = target.resource, read_body(target, body, applies=True)
+        self._forms.check_applied(target, wanted)
         current = self._store.get(resource, target.namespace, target.name)
         writer = self._writer(target, options)
         result = to_served(
@@ -164,7 +176,8 @@ class Registry:
         if current is None:
             if target.subresource:
                 raise not_found(resource, target.name)
-            return self.create(target, result, options, applies=True), True
+            metadata = {key: value for key, value in result["metadata"].items() if key != "resourceVersion"}
+            return self.create(target, {**result, "metadata": metadata}, options, applies=True), True
         return self.update(target, lambda _: result, options, replaces=False, applies=True), False
 
     def delete(self, target: Target, body: JsonObject, options: WriteOptions) -> tuple[JsonObject, bool]:
@@ -174,40 +187,25 @@ class Registry:
             The object and whether it is gone; it stays while it has finalizers.
 
         Raises:
-            Refused: 400; 404; 409, a precondition does not hold.
+            Refused: 400 or 422; 404; 409, a precondition does not hold.
         """
-        resource, current = target.resource, self.get(target)
-        metadata, preconditions = current["metadata"], body.get("preconditions") or {}
-        if not isinstance(preconditions, dict) or not isinstance(body.get("dryRun") or [], list):
-            raise bad_request("json: cannot unmarshal into DeleteOptions")
-        for field, wanted in preconditions.items():
-            if wanted and metadata.get(field) != wanted:
-                raise conflict(
-                    resource,
-                    target.name,
-                    f"Precondition failed: {field} in precondition: {wanted}, in object meta: {metadata.get(field)}",
-                )
-        dry_run = options.dry_run or "All" in (body.get("dryRun") or [])
-        if metadata.get("finalizers"):
-            if metadata.get("deletionTimestamp"):
-                return current, False
-            dying = {**metadata, "deletionTimestamp": self._stamp(), "deletionGracePeriodSeconds": 0}
-            if "generation" in dying:
-                dying["generation"] += 1
-            marked = {**current, "metadata": dying}
-            return (marked if dry_run else self._store.put(resource, marked)), False
-        if dry_run:
-            return current, True
-        gone = self._store.remove(resource, current)
-        if resource is NAMESPACES:
-            self._empty(target.name)
-        return gone, True
+        return self._deletions.delete(target.resource, self.get(target), body, dry_run=options.dry_run)
 
-    def _empty(self, namespace: str) -> None:
-        for resource in RESOURCES:
-            if resource.namespaced:
-                for obj in self._store.list(resource, namespace):
-                    self._store.remove(resource, obj)
+    def _read(
+        self,
+        target: Target,
+        change: Callable[[JsonObject], JsonObject],
+        shown: JsonObject,
+        options: WriteOptions,
+        *,
+        patched: bool,
+    ) -> JsonObject:
+        try:
+            return self._forms.conformed(target, read_body(target, change(shown)), options, patched=patched)
+        except Undecodable as error:
+            if patched:
+                raise unreadable_patch(error.message) from error
+            raise
 
     def _stamp(self) -> str:
         return rfc3339(self._clock())
@@ -225,7 +223,10 @@ class Registry:
         if resource.status:
             born.pop("status", None)
         _set_defaults(resource, born)
-        return after_update(resource, {"metadata": {}}, born, writer) if writer else born
+        if writer:
+            born = after_update(resource, {"metadata": {}}, born, writer)
+        _set_server_fields(resource, born)
+        return written_out(resource, born)
 
     def _writer(self, target: Target, options: WriteOptions) -> Writer:
         return Writer(options.manager, target.group_version.text, target.subresource, self._stamp())
@@ -233,14 +234,18 @@ class Registry:
     def _check_preconditions(self, target: Target, current: JsonObject, new: JsonObject, *, replaces: bool) -> None:
         resource, metadata = target.resource, new["metadata"]
         if metadata.get("uid", current["metadata"]["uid"]) != current["metadata"]["uid"]:
+            wanted, present = metadata["uid"], current["metadata"]["uid"]
             if replaces:
-                raise conflict(resource, target.name, "Precondition failed: UID in precondition differs")
-            cause = Cause("metadata.uid", "Invalid value: field is immutable")
+                why = f"Precondition failed: UID in precondition: {wanted}, UID in object meta: {present}"
+                raise conflict(resource, target.name, why)
+            cause = Cause("metadata.uid", f'Invalid value: "{wanted}": field is immutable')
             raise invalid(resource, target.name, cause)
         version = metadata.get("resourceVersion") or ""
         if not version and not resource.blind_put:
-            cause = Cause("metadata.resourceVersion", "Invalid value: 0: must be specified for an update")
-            raise invalid(resource, target.name, cause)
+            raise invalid_version(resource, target.name)
+        if version and not version.isdecimal():
+            # storage.APIObjectVersioner's error has no code of its own.
+            raise Refused(500, "", f'strconv.ParseUint: parsing "{version}": invalid syntax')
         if version and version != current["metadata"]["resourceVersion"]:
             raise conflict(resource, target.name)
 
@@ -250,7 +255,8 @@ class Registry:
             metadata = dict(current["metadata"])
             if "managedFields" in new["metadata"]:
                 metadata["managedFields"] = new["metadata"]["managedFields"]
-            return {**kept, "metadata": metadata, **({"status": new["status"]} if "status" in new else {})}
+            status = new.get("status")
+            return {**kept, "metadata": metadata, **({"status": status} if status is not None else {})}
         if target.resource.status:
             new = {key: value for key, value in new.items() if key != "status"}
             if "status" in current:
@@ -268,7 +274,9 @@ class Registry:
         if current["metadata"].get("deletionTimestamp"):
             added = set(new["metadata"].get("finalizers") or []) - set(current["metadata"].get("finalizers") or [])
             if added:
-                why = "Forbidden: no new finalizers can be added if the object is being deleted"
+                listed = ", ".join(f'"{name}"' for name in sorted(added))
+                why = "Forbidden: no new finalizers can be added if the object is being deleted, "
+                why += f"found new finalizers []string{{{listed}}}"
                 causes.append(Cause("metadata.finalizers", why, "FieldValueForbidden"))
         return causes
 
@@ -293,14 +301,21 @@ def _without(obj: JsonObject, keys: set[str]) -> JsonObject:
 
 
 def _set_defaults(resource: Resource, obj: JsonObject) -> None:
+    """What a create owns without having said it."""
     if resource is NAMESPACES:
         labels: dict[str, Any] = obj["metadata"].setdefault("labels", {})
         labels["kubernetes.io/metadata.name"] = obj["metadata"]["name"]
-        obj["status"] = {"phase": "Active"}
     elif resource is DEPLOYMENTS:
         obj.setdefault("spec", {}).setdefault("replicas", 1)
+    elif resource is SECRETS:
+        obj.setdefault("type", "Opaque")
+
+
+def _set_server_fields(resource: Resource, obj: JsonObject) -> None:
+    """What nobody owns."""
+    if resource is NAMESPACES:
+        obj |= {"spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}}
+    elif resource is DEPLOYMENTS:
         obj["status"] = {}
     elif resource is PODS:
         obj["status"] = {"phase": "Pending"}
-    elif resource is SECRETS:
-        obj.setdefault("type", "Opaque")

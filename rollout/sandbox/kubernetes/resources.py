@@ -136,8 +136,9 @@ DESTINATION_RULES: Final = _custom(
     "DestinationRule", "destinationrules", *_ISTIO,
     short_names=("dr",), categories=("istio-io", "networking-istio-io"), status=True,
 )  # fmt: skip
-RELEASES: Final = _custom("Release", "releases", _ROLLOUT, short_names=("rel",), categories=("canary",), status=True)
-SERVICE_POLICIES: Final = _custom("ServicePolicy", "servicepolicies", _ROLLOUT, categories=("canary",))
+# Their further names are in `definitions.py`.
+RELEASES: Final = _custom("Release", "releases", _ROLLOUT, status=True)
+SERVICE_POLICIES: Final = _custom("ServicePolicy", "servicepolicies", _ROLLOUT)
 
 RESOURCES: Final = (
     NAMESPACES, SERVICES, PODS, EVENTS, CONFIGMAPS, SECRETS, DEPLOYMENTS, LEASES,

@@ -5,8 +5,9 @@ Belongs here: which handler answers what, and in which form. Does not belong her
 """
 
 import asyncio
+import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 from starlette.applications import Starlette
@@ -15,9 +16,10 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from rollout.sandbox.kubernetes import discovery, openapi
+from rollout.sandbox.kubernetes.bodies import without_a_past
 from rollout.sandbox.kubernetes.conversion import to_served
 from rollout.sandbox.kubernetes.faults import FaultRule, Faults
-from rollout.sandbox.kubernetes.listing import Listing, parse_revision
+from rollout.sandbox.kubernetes.listing import Listing, exact_revision
 from rollout.sandbox.kubernetes.negotiation import (
     JSON,
     Wanted,
@@ -34,9 +36,9 @@ from rollout.sandbox.kubernetes.refusals import (
     Cause,
     Refused,
     bad_request,
-    invalid,
-    invalid_request,
+    invalid_options,
     unsupported_media_type,
+    unsupported_patch_type,
 )
 from rollout.sandbox.kubernetes.registry import Registry
 from rollout.sandbox.kubernetes.resources import GroupVersion, JsonObject
@@ -44,7 +46,7 @@ from rollout.sandbox.kubernetes.scale import to_scale, with_scale
 from rollout.sandbox.kubernetes.selectors import Selector, parse_selector
 from rollout.sandbox.kubernetes.store import Store
 from rollout.sandbox.kubernetes.strategic import strategic_patched
-from rollout.sandbox.kubernetes.tables import table
+from rollout.sandbox.kubernetes.tables import metadata_only, table
 from rollout.sandbox.kubernetes.targets import Target, flag, target_of, write_options
 from rollout.sandbox.kubernetes.watching import WatchOrder, WatchResponse
 
@@ -53,14 +55,18 @@ MERGE_PATCH: Final = "application/merge-patch+json"
 STRATEGIC_MERGE_PATCH: Final = "application/strategic-merge-patch+json"
 APPLY_PATCH: Final = "application/apply-patch+yaml"
 
-_METHODS: Final = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+_METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 _log = logging.getLogger(__name__)
 
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def _answer(body: JsonObject, code: int = 200) -> Response:
-    return Response(to_json(body), code, media_type=JSON)
+def _answer(body: JsonObject, code: int = 200, warnings: Iterable[str] = ()) -> Response:
+    response = Response(to_json(body), code, media_type=JSON)
+    for text in warnings:
+        # RFC 7234, 5.5: code 299, no agent.
+        response.headers.append("warning", f"299 - {json.dumps(text)}")
+    return response
 
 
 class Api:
@@ -113,16 +119,27 @@ class Api:
         if rule.status is not None:
             raise rule.refusal()
 
-    def _shown(self, target: Target, obj: JsonObject, code: int = 200, *, form: Wanted | None = None) -> Response:
+    def _shown(
+        self,
+        target: Target,
+        obj: JsonObject,
+        code: int = 200,
+        *,
+        form: Wanted | None = None,
+        warnings: Iterable[str] = (),
+    ) -> Response:
         if target.subresource == "scale":
             return _answer(to_scale(obj), code)
         if form is not None and form.table:
             metadata = {"resourceVersion": obj["metadata"]["resourceVersion"]}
             return _answer(table(target.resource, [obj], metadata, self._registry.now()), code)
-        return _answer(to_served(target.resource, obj, target.group_version), code)
+        if form is not None and form.metadata:
+            return _answer(metadata_only(obj), code)
+        return _answer(to_served(target.resource, obj, target.group_version), code, warnings)
 
     async def _get(self, target: Target, request: Request) -> Response:
         form = wanted(request.headers.get("accept", ""))
+        exact_revision(request.query_params.get("resourceVersion", ""))
         return self._shown(target, self._registry.get(target), form=form)
 
     def _selector(self, target: Target, request: Request) -> Selector:
@@ -131,34 +148,43 @@ class Api:
 
     async def _list(self, target: Target, request: Request) -> Response:
         form, query, resource = wanted(request.headers.get("accept", "")), request.query_params, target.resource
+        _whole_number(query.get("timeoutSeconds", ""))
+        if query.get("continue") and query.get("resourceVersion", "0") != "0":
+            raise bad_request("specifying resource version is not allowed when using continue")
         page = self._listing.page(
             resource,
             target.namespace,
             self._selector(target, request),
-            _whole_number(query.get("limit", "")) or 0,
+            _whole_number(query.get("limit", "")) or 0,  # below 0 is as good as none
             query.get("continue", ""),
             query.get("resourceVersion", ""),
+            query.get("resourceVersionMatch", ""),
         )
         if form.table:
             return _answer(table(resource, page.objects, page.metadata, self._registry.now()))
+        if form.metadata:
+            said = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1"}
+            return _answer({**said, "metadata": page.metadata, "items": [metadata_only(obj) for obj in page.objects]})
         items = [to_served(resource, obj, target.group_version) for obj in page.objects]
         if not resource.custom:
             items = [{k: v for k, v in item.items() if k not in {"kind", "apiVersion"}} for item in items]
-        return _answer(
-            {
-                "kind": f"{resource.kind}List",
-                "apiVersion": target.group_version.text,
-                "metadata": page.metadata,
-                "items": items,
-            }
-        )
+        return self._list_of(target, page.metadata, items)
+
+    def _list_of(self, target: Target, metadata: JsonObject, items: list[JsonObject]) -> Response:
+        resource = target.resource
+        if resource.custom:
+            # unstructured.UnstructuredList says `continue` even where it is empty.
+            metadata = {"continue": "", **metadata}
+        said = {"kind": f"{resource.kind}List", "apiVersion": target.group_version.text}
+        return _answer({**said, "metadata": metadata, "items": items})
 
     async def _watch(self, target: Target, request: Request) -> Response:
         form, query, resource = wanted(request.headers.get("accept", "")), request.query_params, target.resource
-        if flag(request, "sendInitialEvents"):
-            why = "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"
-            raise invalid_request(why)
-        since = parse_revision(query.get("resourceVersion", ""))
+        whole_first = flag(request, "sendInitialEvents")
+        if whole_first and query.get("resourceVersionMatch") != "NotOlderThan":
+            why = 'Forbidden: sendInitialEvents requires setting resourceVersionMatch to "NotOlderThan"'
+            raise invalid_options("ListOptions", Cause("resourceVersionMatch", why, "FieldValueForbidden"))
+        since = 0 if whole_first else exact_revision(query.get("resourceVersion", ""))
         order = WatchOrder(
             resource=resource,
             shown_as=target.group_version,
@@ -166,6 +192,7 @@ class Api:
             selector=self._selector(target, request),
             since=since or None,
             bookmarks=flag(request, "allowWatchBookmarks"),
+            marks_the_present=whole_first,
             seconds=_whole_number(query.get("timeoutSeconds", "")),
         )
 
@@ -173,34 +200,37 @@ class Api:
             if form.table:
                 metadata = {"resourceVersion": obj["metadata"]["resourceVersion"]}
                 return table(resource, [obj], metadata, self._registry.now(), headers=first)
-            return to_served(resource, obj, target.group_version)
+            return metadata_only(obj) if form.metadata else to_served(resource, obj, target.group_version)
 
         return WatchResponse(self._store, order, shape)
 
     async def _create(self, target: Target, request: Request) -> Response:
         body = parse_object(await body_of(request), media_type(request))
-        return self._shown(target, self._registry.create(target, body, write_options(request)), 201)
+        options = write_options(request)
+        return self._shown(target, self._registry.create(target, body, options), 201, warnings=options.warnings)
 
     async def _update(self, target: Target, request: Request) -> Response:
         body = parse_object(await body_of(request), media_type(request))
         options, resource = write_options(request), target.resource
         exists = self._store.get(resource, target.namespace, target.name) is not None
         if not exists and resource.put_creates and not target.subresource:
-            return self._shown(target, self._registry.create(target, body, options), 201)
+            created = self._registry.create(target, without_a_past(target, body), options)
+            return self._shown(target, created, 201, warnings=options.warnings)
 
         def change(shown: JsonObject) -> JsonObject:
             return with_scale(shown, body) if target.subresource == "scale" else body
 
-        return self._shown(target, self._registry.update(target, change, options, replaces=True))
+        updated = self._registry.update(target, change, options, replaces=True)
+        return self._shown(target, updated, warnings=options.warnings)
 
     async def _patch(self, target: Target, request: Request) -> Response:
         media, raw, options = media_type(request), await body_of(request), write_options(request)
         if media == APPLY_PATCH:
             if not request.query_params.get("fieldManager"):
                 cause = Cause("fieldManager", "Required value: is required for apply patch", "FieldValueRequired")
-                raise invalid(target.resource, target.name, cause)
+                raise invalid_options("PatchOptions", cause)
             applied, created = self._registry.apply(target, parse_apply(raw), options)
-            return self._shown(target, applied, 201 if created else 200)
+            return self._shown(target, applied, 201 if created else 200, warnings=options.warnings)
         patched = self._patcher(target, media, raw)
 
         def change(shown: JsonObject) -> JsonObject:
@@ -208,7 +238,8 @@ class Api:
                 return with_scale(shown, patched(to_scale(shown)))
             return patched(shown)
 
-        return self._shown(target, self._registry.update(target, change, options, replaces=False))
+        updated = self._registry.update(target, change, options, replaces=False)
+        return self._shown(target, updated, warnings=options.warnings)
 
     def _patcher(self, target: Target, media: str, raw: bytes) -> Callable[[JsonObject], JsonObject]:
         kind, custom = target.resource.kind, target.resource.custom
@@ -221,19 +252,25 @@ class Api:
         if media == STRATEGIC_MERGE_PATCH and not custom:
             patch = parse_json(raw)
             return lambda shown: strategic_patched(kind, shown, patch)
-        accepted = (JSON_PATCH, MERGE_PATCH, *(() if custom else (STRATEGIC_MERGE_PATCH,)), APPLY_PATCH)
-        raise unsupported_media_type(accepted)
+        if custom:
+            raise unsupported_media_type((JSON_PATCH, MERGE_PATCH, APPLY_PATCH))
+        raise unsupported_patch_type()
 
     async def _delete_options(self, request: Request) -> JsonObject:
-        raw = await body_of(request)
-        return parse_object(raw, media_type(request)) if raw.strip() else {}
+        raw, policy = await body_of(request), request.query_params.get("propagationPolicy")
+        try:
+            body = parse_object(raw, media_type(request)) if raw.strip() else {}
+        except Refused as refused:
+            # delete.go hands the decoder's error on as it is, without a code.
+            raise Refused(500, "", refused.message) from refused
+        return {"propagationPolicy": policy, **body} if policy else body
 
     async def _delete(self, target: Target, request: Request) -> Response:
         body = await self._delete_options(request)
         obj, gone = self._registry.delete(target, body, write_options(request))
         if not gone:
             return self._shown(target, obj)
-        group = target.resource.stored.group
+        group = target.group_version.group
         details = {
             "name": target.name,
             **({"group": group} if group else {}),
@@ -251,21 +288,14 @@ class Api:
             one = Target("delete", resource, target.group_version, target.namespace, name)
             self._registry.delete(one, body, options)
         items = [to_served(resource, obj, target.group_version) for obj in doomed]
-        return _answer(
-            {
-                "kind": f"{resource.kind}List",
-                "apiVersion": target.group_version.text,
-                "metadata": {"resourceVersion": str(self._store.revision)},
-                "items": items,
-            }
-        )
+        return self._list_of(target, {"resourceVersion": str(self._store.revision)}, items)
 
 
 def _whole_number(text: str) -> int | None:
     if not text:
         return None
-    if not text.isascii() or not text.isdigit():
-        raise bad_request(f"strconv.ParseInt: parsing {text!r}: invalid syntax")
+    if not text.isascii() or not text.removeprefix("-").isdigit():
+        raise bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax')
     return int(text)
 
 
@@ -276,6 +306,8 @@ def _guarded(handler: Handler) -> Handler:
         try:
             return await handler(request)
         except Refused as refused:
+            if refused.code == 404 and not refused.reason:
+                return PlainTextResponse(refused.message, 404)
             return _answer(refused.as_status(), refused.code)
         except Exception as error:  # noqa: BLE001 - a bug here is an answer too, as in the real server
             _log.exception("%s %s failed", request.method, request.scope["path"])

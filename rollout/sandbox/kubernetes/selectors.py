@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from rollout.sandbox.kubernetes.conversion import core_field
 from rollout.sandbox.kubernetes.naming import is_label_key, is_label_value
 from rollout.sandbox.kubernetes.refusals import bad_request
 from rollout.sandbox.kubernetes.resources import JsonObject, Resource
@@ -54,7 +55,7 @@ def _field_requirement(resource: Resource, text: str) -> Callable[[JsonObject], 
         "metadata.name": ("metadata", "name"),
         "metadata.namespace": ("metadata", "namespace"),
         **resource.selectable,
-    }.get(found["key"])
+    }.get(core_field(resource, found["key"]))
     if path is None:
         raise bad_request(f"field label not supported: {found['key']}")
     value, equal = found["value"], found["op"] != "!="

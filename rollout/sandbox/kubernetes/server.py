@@ -15,6 +15,7 @@ import uvicorn
 from starlette.requests import Request
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from rollout.sandbox.kubernetes.conforming import Forms
 from rollout.sandbox.kubernetes.faults import Faults
 from rollout.sandbox.kubernetes.registry import Registry
 from rollout.sandbox.kubernetes.routes import application
@@ -52,17 +53,22 @@ def _utc_now() -> datetime:
 class KubernetesServer:
     """A Kubernetes API on 127.0.0.1, inside the running event loop, without authentication or persistence.
 
+    Args:
+        clock: the server's time.
+        definitions: whether Releases and ServicePolicies are held against our CRDs; without, they take any fields.
+
     Attributes:
         store: the objects; they outlive `stop`, so that a restarted server still has them.
         faults: the fault switch.
     """
 
-    def __init__(self, clock: Callable[[], datetime] = _utc_now) -> None:
+    def __init__(self, clock: Callable[[], datetime] = _utc_now, *, definitions: bool = True) -> None:
         # Milliseconds since 1970: whoever watched an earlier server on this port gets 410, not silence.
         self.store = Store(first_revision=int(clock().timestamp() * 1000))
         self.faults = Faults(self.store)
         self._transports: dict[tuple[Any, ...], asyncio.Transport] = {}
-        self._application = application(self.store, Registry(self.store, clock), self.faults, self._hang_up)
+        registry = Registry(self.store, clock, Forms(definitions=definitions))
+        self._application = application(self.store, registry, self.faults, self._hang_up)
         self._running: tuple[uvicorn.Server, socket.socket] | None = None
         self._port = 0
 

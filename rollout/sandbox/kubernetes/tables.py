@@ -5,13 +5,16 @@ headers, which kubectl does.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from rollout.sandbox.kubernetes.definitions import columns_of
 from rollout.sandbox.kubernetes.resources import JsonObject, Resource
 
+_STEP: Final = re.compile(r"""\.(\w+)|\[\?\(@\.(\w+)==["'](\w+)["']\)\]|\[\*\]""")
 _MINUTE, _HOUR, _DAY, _YEAR = 60, 3600, 86400, 365 * 86400
 
 
@@ -23,6 +26,8 @@ class Column:
     cell: Callable[[JsonObject], Any]
     type: str = "string"
     format: str = ""
+    priority: int = 0
+    description: str = ""
 
 
 def human_duration(seconds: float) -> str:
@@ -97,14 +102,6 @@ def _event_subject(obj: JsonObject) -> str:
 
 
 _COLUMNS: Final[dict[str, tuple[Column, ...]]] = {
-    "Release": (
-        Column("Service", _at("spec", "service")),
-        Column("Version", _at("spec", "version")),
-        Column("Phase", _at("status", "phase")),
-        Column("Weight", _at("status", "weight"), "integer"),
-        Column("Step", _at("status", "step"), "integer"),
-        Column("Reason", _at("status", "reason")),
-    ),
     "VirtualService": (
         Column("Gateways", _at("spec", "gateways")),
         Column("Hosts", _at("spec", "hosts")),
@@ -144,8 +141,47 @@ def _last_seen(obj: JsonObject) -> Any:
 def _columns(resource: Resource, now: datetime) -> tuple[Column, ...]:
     if resource.kind == "Event":
         return (Column("Last Seen", lambda obj: _age(_last_seen(obj), now)), *_EVENT_COLUMNS)
-    age = Column("Age", lambda obj: _age(obj["metadata"].get("creationTimestamp"), now))
+    if defined := columns_of(resource):
+        return (_NAME, *(_defined(column, now) for column in defined))
+    kind = "date" if resource.custom else "string"
+    age = Column("Age", lambda obj: _age(obj["metadata"].get("creationTimestamp"), now), kind)
     return (_NAME, *_COLUMNS.get(resource.kind, ()), age)
+
+
+def _defined(column: JsonObject, now: datetime) -> Column:
+    """A column of a CRD (apiextensions pkg/registry/customresource/tableconvertor)."""
+    path, kind = column["jsonPath"], column["type"]
+    steps = _STEP.findall(path)
+
+    def cell(obj: JsonObject) -> Any:
+        found = [obj]
+        for name, wanted_key, wanted in steps:
+            found = [inner for value in found for inner in _stepped(value, name, wanted_key, wanted)]
+        if not found:
+            return None
+        if kind == "date":
+            return _age(found[0], now)
+        return _text(found[0]) if kind == "string" else found[0]
+
+    description = column.get("description") or f"Custom resource definition column (in JSONPath format): {path}"
+    return Column(column["name"], cell, kind, column.get("format", ""), column.get("priority", 0), description)
+
+
+def _stepped(value: Any, name: str, wanted_key: str, wanted: str) -> list[Any]:
+    """One step of a JSONPath: `.name`, `[*]`, or `[?(@.key=="wanted")]`."""
+    if name:
+        return [value[name]] if isinstance(value, dict) and name in value else []
+    items = value if isinstance(value, list) else []
+    return [item for item in items if not wanted_key or item.get(wanted_key) == wanted]
+
+
+def _said(resource: Resource, value: Any) -> Any:
+    """Printers of built-in kinds write nothing where those of a CRD write that there is nothing."""
+    return "" if value is None and not resource.custom else value
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def table(
@@ -167,18 +203,22 @@ def table(
     """
     columns = _columns(resource, now)
     definitions = [
-        {"name": c.name, "type": c.type, "format": c.format, "description": "", "priority": 0} for c in columns
+        {"name": c.name, "type": c.type, "format": c.format, "description": c.description, "priority": c.priority}
+        for c in columns
     ]
     return {
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",
         "metadata": metadata,
         "columnDefinitions": definitions if headers else [],
-        "rows": [{"cells": [c.cell(obj) for c in columns], "object": _metadata_only(obj)} for obj in objects],
+        "rows": [
+            {"cells": [_said(resource, c.cell(obj)) for c in columns], "object": metadata_only(obj)} for obj in objects
+        ],
     }
 
 
-def _metadata_only(obj: JsonObject) -> JsonObject:
+def metadata_only(obj: JsonObject) -> JsonObject:
+    """The object as a PartialObjectMetadata."""
     return {
         "kind": "PartialObjectMetadata",
         "apiVersion": "meta.k8s.io/v1",

@@ -22,6 +22,7 @@ from rollout.sandbox.kubernetes.store import Change, ChangeType, Store, Subscrip
 BOOKMARK_SECONDS: Final = 5.0
 """The real server sends one a minute and one about 2 s before the end; sooner is allowed and tests more."""
 
+_PRESENT_TOLD: Final[JsonObject] = {"k8s.io/initial-events-end": "true"}
 _BEFORE_THE_END: Final = 2.0
 # apiserver --min-request-timeout: a watch without timeoutSeconds ends after 30 to 60 minutes.
 _DEFAULT_LIFE: Final = (1800.0, 3600.0)
@@ -32,7 +33,10 @@ Shape = Callable[[JsonObject, bool], JsonObject]
 
 @dataclass(frozen=True, slots=True)
 class WatchOrder:
-    """What a client asked for. `since` None means: the present objects first, as ADDED."""
+    """What a client asked for.
+
+    `since` None means: the present objects first, as ADDED; `marks_the_present`: and a bookmark after them.
+    """
 
     resource: Resource
     shown_as: GroupVersion
@@ -40,6 +44,7 @@ class WatchOrder:
     selector: Selector
     since: int | None
     bookmarks: bool
+    marks_the_present: bool
     seconds: float | None
 
     def sees(self, obj: JsonObject | None) -> bool:
@@ -76,6 +81,8 @@ class WatchResponse(Response):
         try:
             for obj in present:
                 await send(_line(self._event(ChangeType.ADDED, obj)))
+            if self._order.marks_the_present and self._order.bookmarks:
+                await send(_line(self._bookmark(_PRESENT_TOLD)))
             async for event in self._events(subscription):
                 await send(_line(event))
             await send({"type": "http.response.body", "body": b""})
@@ -123,9 +130,11 @@ class WatchResponse(Response):
         elif before:
             yield self._event(ChangeType.DELETED, _left(change))
 
-    def _bookmark(self) -> JsonObject:
+    def _bookmark(self, annotations: JsonObject | None = None) -> JsonObject:
         gv, resource = self._order.shown_as, self._order.resource
-        metadata: dict[str, Any] = {"resourceVersion": str(self._store.revision), "creationTimestamp": None}
+        metadata: dict[str, Any] = {"resourceVersion": str(self._store.revision)}
+        if annotations:
+            metadata["annotations"] = annotations
         obj = {"kind": resource.kind, "apiVersion": gv.text, "metadata": metadata}
         return {"type": "BOOKMARK", "object": obj}
 

@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -16,7 +17,7 @@ STRATEGIC = "application/strategic-merge-patch+json"
 APPLY = "application/apply-patch+yaml"
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds until something that must happen has not happened."""
 
 _PLACES = {
@@ -56,11 +57,21 @@ class Watch:
 
 
 class Api:
-    """Requests against one server; `namespace` exists and is empty."""
+    """Requests against one server; `namespace` exists and is empty.
 
-    def __init__(self, http: httpx2.AsyncClient, namespace: str) -> None:
+    `write_kubeconfig` writes a file that leads kubectl to the same server, where a test may need one.
+    """
+
+    def __init__(
+        self, http: httpx2.AsyncClient, namespace: str, write_kubeconfig: Callable[[Path], None] | None = None
+    ) -> None:
         self.http = http
         self.namespace = namespace
+        self._write_kubeconfig = write_kubeconfig
+
+    def write_kubeconfig(self, path: Path) -> None:
+        assert self._write_kubeconfig is not None
+        self._write_kubeconfig(path)
 
     def path(self, plural: str, name: str = "", *, place: str = "", subresource: str = "") -> str:
         parts = [place or _PLACES[plural], "namespaces", self.namespace, plural, name, subresource]

@@ -1,11 +1,14 @@
-"""Servers the contract suite runs against. Today one kind; a real kube-apiserver will be one more of `_SERVERS`."""
+"""The servers the contract suite runs against: the sandbox's own one, and a real kube-apiserver."""
 
 import itertools
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 
+import httpx2
 import pytest
 
+from rollout.sandbox.control_plane import ControlPlane
 from rollout.sandbox.kubernetes.server import KubernetesServer
 from tests.contract.kubernetes.client import Api, connect
 
@@ -21,36 +24,52 @@ async def embedded() -> AsyncIterator[KubernetesServer]:
 
 
 @asynccontextmanager
-async def _embedded_url() -> AsyncIterator[str]:
+async def _namespace(http: httpx2.AsyncClient, server: KubernetesServer | ControlPlane) -> AsyncIterator[Api]:
+    def write_kubeconfig(path: Path) -> None:
+        server.write_kubeconfig(path, "default")
+
+    api = Api(http, f"contract-{next(_numbers)}", write_kubeconfig)
+    answer = await http.post("/api/v1/namespaces", json={"metadata": {"name": api.namespace}})
+    assert answer.status_code == 201, answer.text
+    yield api
+    await http.delete(f"/api/v1/namespaces/{api.namespace}")
+
+
+@asynccontextmanager
+async def _embedded_api() -> AsyncIterator[Api]:
     server = KubernetesServer()
     await server.start()
     try:
-        yield server.url
+        async with connect(server.url) as http, _namespace(http, server) as api:
+            yield api
     finally:
         await server.stop()
 
 
-_SERVERS: dict[str, Callable[[], AbstractAsyncContextManager[str]]] = {"embedded": _embedded_url}
-
-
 @asynccontextmanager
-async def _api_at(url: str) -> AsyncIterator[Api]:
-    async with connect(url) as http:
-        api = Api(http, f"contract-{next(_numbers)}")
-        answer = await http.post("/api/v1/namespaces", json={"metadata": {"name": api.namespace}})
-        assert answer.status_code == 201, answer.text
+async def _real_api(plane: ControlPlane) -> AsyncIterator[Api]:
+    async with plane.client() as http, _namespace(http, plane) as api:
         yield api
 
 
-@pytest.fixture(params=_SERVERS)
-async def api(request: pytest.FixtureRequest) -> AsyncIterator[Api]:
+@pytest.fixture(params=["embedded", "real"])
+def server(request: pytest.FixtureRequest) -> ControlPlane | None:
+    """The real server, or None for the embedded one."""
+    if request.param == "embedded":
+        return None
+    plane: ControlPlane = request.getfixturevalue("control_plane")
+    return plane
+
+
+@pytest.fixture
+async def api(server: ControlPlane | None) -> AsyncIterator[Api]:
     """What must be true of every Kubernetes API."""
-    async with _SERVERS[request.param]() as url, _api_at(url) as api:
+    async with _real_api(server) if server else _embedded_api() as api:
         yield api
 
 
 @pytest.fixture
 async def embedded_api(embedded: KubernetesServer) -> AsyncIterator[Api]:
     """What only the sandbox's own server can do."""
-    async with _api_at(embedded.url) as api:
+    async with connect(embedded.url) as http, _namespace(http, embedded) as api:
         yield api

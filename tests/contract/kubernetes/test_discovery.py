@@ -1,6 +1,8 @@
+import asyncio
+
 import pytest
 
-from tests.contract.kubernetes.client import Api
+from tests.contract.kubernetes.client import PATIENCE, Api
 
 _OURS = {
     "networking.istio.io/v1": {"virtualservices", "virtualservices/status", "destinationrules"},
@@ -58,7 +60,10 @@ async def test_an_unknown_group_is_not_found(api: Api, path: str) -> None:
 
 
 async def test_openapi_says_that_writes_can_be_validated_by_the_server(api: Api) -> None:
-    index = (await api.http.get("/openapi/v3")).json()["paths"]
+    async with asyncio.timeout(PATIENCE):
+        # A real server describes a CRD some moments after it serves it.
+        while "apis/rollout.dev/v1alpha1" not in (index := (await api.http.get("/openapi/v3")).json()["paths"]):
+            await asyncio.sleep(0.05)
     place = index["apis/rollout.dev/v1alpha1"]["serverRelativeURL"]
     paths = (await api.http.get(place)).json()["paths"]
     item = "/apis/rollout.dev/v1alpha1/namespaces/{namespace}/releases/{name}"

@@ -1,9 +1,11 @@
+import asyncio
 from typing import Any
 
 import httpx2
 import pytest
 
 from tests.contract.kubernetes.client import (
+    PATIENCE,
     Api,
     config_map,
     deployment,
@@ -74,7 +76,6 @@ async def test_generate_name_makes_a_fresh_name_each_time(api: Api) -> None:
 @pytest.mark.parametrize(
     "spoilt",
     [
-        {"kind": "DestinationRule"},
         {"apiVersion": "networking.istio.io/v1beta1"},
         {"kind": ""},
         {"metadata": {"name": "a", "namespace": "elsewhere"}},
@@ -87,6 +88,12 @@ async def test_a_body_that_does_not_belong_here_is_a_bad_request(api: Api, spoil
     answer = await api.http.post(api.path("virtualservices"), json={**virtual_service("a"), **spoilt})
     refused_as(answer, 400, "BadRequest")
     assert await api.names("virtualservices") == []
+
+
+async def test_a_custom_object_of_another_kind_is_invalid(api: Api) -> None:
+    body = {**virtual_service("a"), "kind": "DestinationRule"}
+    refused = refused_as(await api.http.post(api.path("virtualservices"), json=body), 422, "Invalid")
+    assert [cause["field"] for cause in refused["details"]["causes"]] == ["kind"]
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff\xfe", b'{"metadata": {"name": NaN}}'])
@@ -254,6 +261,62 @@ async def test_a_finalizer_keeps_a_deleted_object_until_it_is_taken_off(api: Api
     assert not await api.exists("virtualservices", "a")
 
 
+async def test_a_delete_in_the_foreground_answers_with_the_dying_object(api: Api) -> None:
+    await api.create("configmaps", config_map("a"))
+    body = {"propagationPolicy": "Foreground"}
+    answer = await api.http.request("DELETE", api.path("configmaps", "a"), json=body)
+    assert answer.status_code == 200
+    metadata = answer.json()["metadata"]
+    assert metadata["deletionTimestamp"]
+    assert metadata["finalizers"] == ["foregroundDeletion"]
+    async with asyncio.timeout(PATIENCE):
+        # A real server's garbage collector takes its finalizer off.
+        while await api.exists("configmaps", "a"):
+            await asyncio.sleep(0.02)
+
+
+async def test_a_delete_with_an_unknown_policy_is_invalid(api: Api) -> None:
+    await api.create("virtualservices", virtual_service("a"))
+    refused_as(await _deleted(api, "a", {"propagationPolicy": "Nonsense"}), 422, "Invalid")
+    assert await api.exists("virtualservices", "a")
+
+
+async def test_a_deleted_namespace_ends_with_what_is_in_it(api: Api) -> None:
+    await api.create("configmaps", config_map("a"))
+    path = f"/api/v1/namespaces/{api.namespace}"
+    answer = await api.http.delete(path)
+    assert answer.status_code == 200
+    assert answer.json()["status"]["phase"] == "Terminating"
+    async with asyncio.timeout(PATIENCE):
+        while (await api.http.get(path)).status_code != 404:
+            await asyncio.sleep(0.05)
+    assert await api.names("configmaps") == []
+
+
+async def test_a_lease_is_renewed_to_the_microsecond(api: Api) -> None:
+    created = await api.create("leases", lease("a", "me"))
+    created["spec"]["renewTime"] = "2026-01-01T00:00:01.000001Z"
+    renewed = (await api.replace("leases", created)).json()
+    assert renewed["spec"]["renewTime"] == "2026-01-01T00:00:01.000001Z"
+    renewed["spec"]["renewTime"] = "2026-01-01T00:00:02Z"
+    refused_as(await api.replace("leases", renewed), 400, "BadRequest")
+    refused_as(await api.replace("leases", created), 409, "Conflict")
+
+
+async def test_a_lease_that_was_deleted_is_made_again_by_who_does_not_insist_on_the_old_one(api: Api) -> None:
+    created = await api.create("leases", lease("a", "me"))
+    await api.http.delete(api.path("leases", "a"))
+    refused_as(await api.replace("leases", created), 409, "Conflict")
+    del created["metadata"]["uid"]
+    assert (await api.replace("leases", created)).status_code == 201
+
+
+async def test_a_lease_lasts_longer_than_no_time(api: Api) -> None:
+    await api.create("leases", lease("a", "me"))
+    answer = await api.patch("leases", "a", {"spec": {"leaseDurationSeconds": 0}})
+    refused_as(answer, 422, "Invalid")
+
+
 async def test_a_dying_object_takes_no_new_finalizers(api: Api) -> None:
     await api.create("virtualservices", virtual_service("a", finalizers=["rollout.dev/hold"]))
     await api.http.delete(api.path("virtualservices", "a"))
@@ -278,8 +341,9 @@ async def test_a_label_kubernetes_does_not_allow_is_refused(api: Api, labels: di
 
 
 async def test_a_method_that_makes_no_sense_is_not_allowed(api: Api) -> None:
-    assert (await api.http.put(api.path("virtualservices"), json={})).status_code == 405
-    assert (await api.http.post(api.path("virtualservices", "a"), json={})).status_code == 405
+    refused_as(await api.http.put(api.path("configmaps"), json={}), 405, "MethodNotAllowed")
+    refused_as(await api.http.post(api.path("configmaps", "a"), json={}), 405, "MethodNotAllowed")
+    refused_as(await api.http.put(api.path("virtualservices"), json={}), 400, "BadRequest")
 
 
 @pytest.mark.parametrize(

@@ -175,7 +175,8 @@ async def test_a_strategic_merge_patch_nobody_understands_changes_nothing(api: A
     before = await api.create("deployments", deployment("a"))
     answer = await api.patch("deployments", "a", patch, STRATEGIC)
     assert answer.status_code in {400, 422, 500}
-    assert await api.get("deployments", "a") == before
+    # A real server's controllers write its status meanwhile.
+    assert (await api.get("deployments", "a"))["spec"] == before["spec"]
 
 
 async def test_a_merge_patch_of_a_deployment_drops_the_containers_it_does_not_name(api: Api) -> None:

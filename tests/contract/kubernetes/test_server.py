@@ -143,12 +143,6 @@ async def test_deeply_nested_json_is_a_bad_request(embedded_api: Api) -> None:
     refused_as(answer, 400, "BadRequest")
 
 
-async def test_a_deleted_namespace_takes_its_objects_along(embedded_api: Api) -> None:
-    await embedded_api.create("configmaps", config_map("a"))
-    assert (await embedded_api.http.delete(f"/api/v1/namespaces/{embedded_api.namespace}")).status_code == 200
-    assert await embedded_api.names("configmaps") == []
-
-
 async def test_many_writers_lose_no_update(embedded_api: Api) -> None:
     await embedded_api.create("configmaps", config_map("a", {"count": "0"}))
 

@@ -1,10 +1,10 @@
-"""What a Deployment says about itself."""
+"""What a Deployment says about itself where no real controller says it."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rollout.sandbox import shop
-from rollout.sandbox.node import deployment_status
+from rollout.sandbox.deployment_statuses import deployment_status
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 

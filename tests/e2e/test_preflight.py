@@ -1,0 +1,79 @@
+"""Preflight of the sandbox's shop, with Envoy's own metrics in the real Prometheus."""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+
+import pytest
+import pytest_asyncio
+
+from rollout import assembly
+from rollout.core.policy import PolicySpec
+from rollout.core.preflight import Report
+from rollout.core.release import Release, ReleaseSpec
+from rollout.ports import Preflight
+from rollout.sandbox import shop
+from rollout.sandbox.world import World
+
+pytestmark = [pytest.mark.e2e, pytest.mark.envoy, pytest.mark.prometheus, pytest.mark.asyncio(loop_scope="module")]
+
+NOWHERE = "http://127.0.0.1:1"
+SPEC = ReleaseSpec(service=shop.SERVICE, version="v2")
+TARGET = Release(namespace=shop.NAMESPACE, name="checkout-v2", spec=SPEC).target(PolicySpec())
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    async with World(tmp_path_factory.mktemp("world"), rate=100) as world:
+        await world.apply(shop.deployment(shop.SERVICE, "v2"))
+        await world.until(lambda: any(one.labels["version"] == "v2" for one in world.node.endpoints))
+        yield world
+
+
+def looking(world: World, prometheus: str) -> AbstractAsyncContextManager[Preflight]:
+    return assembly.preflight(world.kubeconfig, None, prometheus, None, timedelta(seconds=5), "cluster.local")
+
+
+async def typed(world: World, *more: str) -> tuple[int, dict[str, object]]:
+    """The verb as a process of its own: its exit code and what it printed."""
+    arguments = ("preflight", shop.SERVICE, "--version", "v2", "--format", "json", *more)
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "rollout", "--kubeconfig", str(world.kubeconfig), *arguments),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await child.communicate()
+    assert child.returncode is not None
+    told: dict[str, object] = json.loads(out)
+    return child.returncode, told
+
+
+async def test_the_sandbox_s_own_shop_is_ready_for_a_release(world: World) -> None:
+    code, told = await typed(world, "--prometheus", world.prometheus_url)
+    assert (code, told["errors"], told["warnings"]) == (0, 0, 0), told
+    assert told["versionLabel"] == "destination_workload"
+
+
+async def test_a_rival_and_a_prometheus_that_is_not_there_are_22(world: World) -> None:
+    rival = shop.virtual_service()
+    rival["metadata"]["name"] = "rival"
+    # Its requests are to be answered as ever: both send everything to v1.
+    await world.apply(rival)
+    try:
+        code, told = await typed(world, "--prometheus", NOWHERE)
+    finally:
+        await world.cluster.delete("networking.istio.io/v1", "VirtualService", "rival", shop.NAMESPACE)
+    assert (code, told["errors"]) == (22, 2)
+
+
+async def test_a_healthy_cluster_is_looked_over_within_two_seconds(world: World) -> None:
+    async with looking(world, world.prometheus_url) as preflight:
+        took = []
+        for _ in range(3):  # others may have the machine for a moment
+            began = time.monotonic()
+            assert isinstance(await preflight.inspect(TARGET, PolicySpec()), Report)
+            took.append(time.monotonic() - began)
+    assert min(took) < 2
