@@ -72,5 +72,3 @@ def _spelled(decoded: Any) -> Any:
     if isinstance(decoded, dict):
         return {f"__{key}__" if key in _RESERVED else key: _spelled(value) for key, value in decoded.items()}
     return [_spelled(item) for item in decoded] if isinstance(decoded, list) else decoded
-
-
