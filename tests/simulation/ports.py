@@ -61,6 +61,8 @@ class Runner:
     """What it was told in this cycle about the pods, by Deployment."""
     edits: int = 0
     """People's edits that had been made when it last saw the route."""
+    read: str = ""
+    """Revision of the release that the cycle under way is about."""
     disturbed: bool = False
     """Something but metrics, pods and people got in the way of the cycle under way."""
 
@@ -149,16 +151,21 @@ class GatedReleases(FakeReleases):
     async def get(self, namespace: str, name: str) -> Release | None:
         await self._ports.call("get")
         release = await self._shared.get(namespace, name)
+        if release is not None and release.key == self._runner.key:
+            # Another one saved it since this cycle began.
+            self._runner.disturbed |= self._runner.read not in {"", release.revision}
+            self._runner.read = release.revision
         await self._ports.reply("get")
         return release
 
     def unchanged(self, release: Release) -> bool:
-        if self._shared.unchanged(release):
-            return True
+        unchanged = self._shared.unchanged(release)
         # A watch that lags has not told yet.
-        lags = self._sim.rng.random() < self._sim.lag
+        lags = not unchanged and self._sim.rng.random() < self._sim.lag
         self._runner.disturbed |= lags
-        return lags
+        if unchanged or lags:
+            self._runner.read = release.revision
+        return unchanged or lags
 
     async def list(self, namespace: str | None, service: str | None = None) -> Sequence[Release]:
         await self._ports.call("list")

@@ -197,7 +197,7 @@ class Simulation:
             return False
         key = runner.key = self.rng.choice(ready)
         runner.due[key] = None
-        runner.disturbed, runner.healths = False, {}
+        runner.disturbed, runner.healths, runner.read = False, {}, ""
         unwanted = frozenset(one.name for one in self.known() if one.spec.abort or one.deleting)
         self.invariants.cycle_began(runner.number, unwanted)
         runner.task = asyncio.get_running_loop().create_task(runner.reconciler.reconcile(key))
