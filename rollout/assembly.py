@@ -17,7 +17,7 @@ import structlog
 
 from rollout import __version__, telemetry
 from rollout.core.policy import ServicePolicy
-from rollout.ports import Clock, Metrics, Preflight, Releases
+from rollout.ports import Clock, Metrics, Policies, Preflight, Releases
 from rollout.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ class Connection:
     """What a command line needs of a cluster."""
 
     releases: Releases
+    policies: Policies
+    """Those that are objects; the controller may know others, from its files."""
     clock: Clock
     namespace: str
     """The namespace of the kubeconfig's context."""
@@ -41,11 +43,13 @@ async def cluster(kubeconfig: Path | None, context: str | None) -> AsyncIterator
     """A connection to the Kubernetes API as kubectl would make it. Raises Outage or Refused if there is no way to."""
     from rollout.adapters.clock import SystemClock
     from rollout.adapters.cluster import Cluster
+    from rollout.adapters.policy_objects import PolicyObjects
     from rollout.adapters.releases import ClusterReleases
 
     api = await Cluster.connect(kubeconfig, context)
     try:
-        yield Connection(releases=ClusterReleases(api), clock=SystemClock(), namespace=api.namespace)
+        releases, policies = ClusterReleases(api), PolicyObjects(api)
+        yield Connection(releases=releases, policies=policies, clock=SystemClock(), namespace=api.namespace)
     finally:
         await api.close()
 

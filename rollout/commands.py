@@ -188,7 +188,9 @@ async def _ask(releases: Releases, namespace: str, name: str, change: Callable[[
         release = await releases.get(namespace, name)
         if release is None:
             raise NotFound(f"there is no release {name} in {namespace}")
-        if release.status.phase.terminal:
+        # A status that cannot be read is shown as Failed without an end: an abort is noted all the same.
+        unreadable = bool(release.problem) and release.status.finished_at is None
+        if release.status.phase.terminal and not unreadable:
             raise Finished(release)
         spec = change(release)
         if spec == release.spec:

@@ -29,7 +29,7 @@ from rollout.core.route import Mesh, Problem, Target, Unavailable
 from rollout.core.turn import Seen
 from rollout.core.workload import Health
 from rollout.history import learn_past
-from rollout.ports import Subject, World
+from rollout.ports import Refused, Subject, World
 
 
 class Observer:
@@ -62,7 +62,7 @@ class Observer:
         )
         mesh, preflight = around["mesh"], None
         if is_beginning(release) and isinstance(mesh, Mesh):
-            rivals = (*rivals, *await self._holder(release, mesh, rivals))
+            rivals = (*rivals, *await self._holders(release, mesh, rivals))
             if not rivals and mesh.problem is None:
                 canary = replace(release.target(policy), stable=mesh.stable)
                 preflight = await world.preflight.inspect(canary, policy)
@@ -95,12 +95,23 @@ class Observer:
         others = await self._world.releases.list(release.namespace, release.spec.service)
         return tuple(other.name for other in others if comes_before(other, release))
 
-    async def _holder(self, release: Release, mesh: Mesh, known: tuple[str, ...]) -> tuple[str, ...]:
-        """The unfinished release that ordered this route last: another service's, on the same VirtualService."""
-        if mesh.release in {"", release.name, *known}:
-            return ()
-        holder = await self._world.releases.get(release.namespace, mesh.release)
-        return () if holder is None or is_over(holder) else (holder.name,)
+    async def _holders(self, release: Release, mesh: Mesh, known: tuple[str, ...]) -> tuple[str, ...]:
+        """Unfinished releases that ordered this route last: other services', on the same VirtualServices.
+
+        One that cannot be read counts as unfinished: nobody may take a route on a guess.
+        """
+        found = []
+        for author in sorted(set(mesh.authors.values()) - {"", release.name, *known}):
+            namespace, slash, name = author.partition("/")
+            place = (namespace, name) if slash else (release.namespace, author)
+            try:
+                holder = await self._world.releases.get(*place)
+            except Refused as error:
+                found.append(f"{author} (not known whether it is: {error})")
+                continue
+            if holder is not None and not is_over(holder):
+                found.append(author)
+        return tuple(found)
 
     async def _health(
         self, target: Target, policy: PolicySpec, version: str | None, *, remembered: bool

@@ -4,7 +4,7 @@ On any error the cycle stops where it is. Nothing is retried or compensated: the
 Release and the VirtualService what is the case. What was decided is saved before any of it is done.
 
 While a release is watched at its weight, most looks change nothing but what was counted. Such a look reads what the
-watches last told, and its result may wait for the next one to be saved; whatever is to be done is decided on what the
+watches last told, and its result may wait for a later one to be saved; whatever is to be done is decided on what the
 API server holds, never on what was told a moment ago.
 """
 
@@ -30,6 +30,7 @@ Key = tuple[str, str]
 AFTER_A_CONFLICT = timedelta(milliseconds=100)
 LONGEST_RETRY = timedelta(seconds=5)
 AFTER_AN_OUTAGE = timedelta(seconds=1)
+LONGEST_TELLING_S = 1.0
 
 
 class Reconciler:
@@ -155,13 +156,22 @@ class Reconciler:
         """Do what was saved, in order; False if something has to be tried again by the next cycle.
 
         The first change that fails holds back those after it, but no news: that nothing can be written is news itself.
+        News is told for a second at most; what is left then, or cannot be told now, stays in the outbox.
         """
         done = True
         for intent in decision.intents:
-            if isinstance(intent, Announce):
-                await self._announce(release, intent)
-            elif done:
+            if done and not isinstance(intent, Announce):
                 done = await self._attempt(release, intent)
+        try:
+            async with asyncio.timeout(LONGEST_TELLING_S):
+                for intent in decision.intents:
+                    if isinstance(intent, Announce):
+                        await self._announce(release, intent)
+        except (Outage, TimeoutError):
+            # Nobody waits for news, neither the route nor the next look; only the end does, until all is told.
+            last, times = self._failing.get(release.key, ("", 0))
+            self._failing[release.key] = last, times + 1
+            return done and not release.status.phase.terminal
         return done
 
     async def _attempt(self, release: Release, intent: Hold | LetGo | RouteChange) -> bool:

@@ -53,7 +53,7 @@ async def watched(place: Place) -> None:
     await place.until(lambda status: status.phase is Phase.ANALYSING and bool(status.verdicts))
 
 
-async def test_every_second_look_is_saved_and_none_reads() -> None:
+async def test_every_third_look_is_saved_and_none_reads() -> None:
     place = Place(releases=CountingReleases)
     await watched(place)
     releases = place.releases
@@ -65,7 +65,7 @@ async def test_every_second_look_is_saved_and_none_reads() -> None:
         looks += 1
     assert looks >= 12
     assert releases.reads == 0
-    assert looks // 2 - 1 <= releases.saves <= looks // 2 + 1
+    assert looks // 3 - 1 <= releases.saves <= looks // 3 + 1
 
 
 async def test_what_was_not_saved_is_counted_again_after_a_crash() -> None:

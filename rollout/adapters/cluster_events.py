@@ -10,7 +10,7 @@ the object it is about, under a name that is made of the decision, so that a dec
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Final
 
@@ -34,6 +34,10 @@ _LONGEST_INSTANCE: Final = 128
 _DIGEST: Final = 10
 _RECORDED: Final = frozenset({"traffic.apply_failed"})
 """Of what only describes a cycle, this alone is worth an Event: nothing else says why a release does not go on."""
+
+
+_PATIENCE: Final = timedelta(minutes=1)
+"""For how long an Event is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +70,20 @@ class ClusterEvents:
     async def announce(self, release: Release, notice: Notice) -> None:
         """Write it; one that is there already is fine, one that is refused is said in the log and let go.
 
-        Raises Outage when the API does not answer: whoever calls keeps the notice and tells it again.
+        Raises Outage when the API does not answer: whoever calls keeps the notice and tells it again, for a minute.
+        After that it is let go of too: Events may be kept by an etcd of their own, and no release waits for that.
         """
         if notice.name not in WORDINGS:
             # Decided by another version of the controller, which knows more kinds than we do.
             return
+        try:
+            await self._announce(release, notice)
+        except Outage as error:
+            if self._clock.now() - notice.at < _PATIENCE:
+                raise
+            await self._say_once(release, release.namespace, error)
+
+    async def _announce(self, release: Release, notice: Notice) -> None:
         mark = _Mark(notice.sequence, f"{release.uid}/{notice.sequence}")
         for regarding in await self._regarded(release, on_route=WORDINGS[notice.name].on_route):
             told = self._told(release, notice.name, notice.fields, notice.at)
@@ -135,7 +148,7 @@ class ClusterEvents:
             # Before Outage: a denial is both, and trying again would not change it.
             await self._say_once(release, namespace, error)
 
-    async def _say_once(self, release: Release, namespace: str, error: Refused) -> None:
+    async def _say_once(self, release: Release, namespace: str, error: Outage | Refused) -> None:
         if namespace not in self._refused:
             self._refused.add(namespace)
             await self._log.record(release, REFUSED, {"error": str(error)})

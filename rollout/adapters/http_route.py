@@ -264,6 +264,12 @@ def route_problems(route: HttpRoute, target: Target, naming: Naming, where: str,
         yield Problem("already-split", f"{which} is already split ({shown}): give one version all traffic first")
 
 
+def lost_destinations(route: HttpRoute, naming: Naming) -> Iterator[Problem]:
+    """What the route sends requests to that does not exist."""
+    lost = (naming.lost(one.name) for one in route.carriers() if one.ours and one.name is not None)
+    yield from (problem for problem in lost if problem is not None)
+
+
 _INSTEAD = {
     "delegate": (
         "delegate",

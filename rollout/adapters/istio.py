@@ -1,22 +1,20 @@
 """The Traffic port on Istio: VirtualService and DestinationRule over the Kubernetes API.
 
-Belongs here: which object is asked for when, compare-and-set, epochs, what an answer means. Does not belong here: what
-the objects say and how they change (`virtual_service.py`, `http_route.py`, `destination_rule.py`).
+Belongs here: which object is asked for when, which is written when. Does not belong here: what forbids a write
+(`sight.py`), what the objects say and how they change (`virtual_service.py`, `http_route.py`, `destination_rule.py`).
 
 Every write is one JSON Patch that begins with a `test` of resourceVersion. A 409, a failed test and a newer epoch are
 the same to the caller: somebody else was first, nothing was written, look again.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 from rollout.adapters.cluster import Cluster, Denied
 from rollout.adapters.destination_rule import (
     JsonObject,
     Operation,
     mapping,
-    revision,
     rule_name,
     subset_for,
     subsets_of,
@@ -27,31 +25,16 @@ from rollout.adapters.host_split import Services, hosts_of, is_service_name, no_
 from rollout.adapters.http_route import named_leg
 from rollout.adapters.legs import alone, joined
 from rollout.adapters.mirror import Mirror
+from rollout.adapters.sight import Sight, check_epoch, first_of, order_for, unchanged, wanted
+from rollout.adapters.signature import order_of
 from rollout.adapters.slots import with_slot
-from rollout.adapters.virtual_service import feeds, landing, names_subset, order_of, ordered, reading, without
-from rollout.core.route import Gone, Leg, Mesh, Problem, Route, Target, Unavailable, subset_name
+from rollout.adapters.virtual_service import feeds, landing, names_subset, reading, without
+from rollout.core.route import Gone, Leg, Mesh, Route, Target, Unavailable, subset_name
 from rollout.ports import Conflict, NotFound, Outage, Refused
 
 GROUP = "networking.istio.io"
 # One schema under three names, none of which every supported Istio serves: v1 from 1.22, v1beta1 from 1.5.
 VERSIONS = ("v1", "v1beta1", "v1alpha3")
-
-
-@dataclass(frozen=True, slots=True)
-class _Sight:
-    """All objects that say something about one target, as read at one moment."""
-
-    legs: Mapping[Leg, JsonObject | NotFound]
-    rule: JsonObject | None
-    """None where there is none, or none is needed."""
-    services: Services
-
-    def there(self) -> list[tuple[Leg, JsonObject]]:
-        """The VirtualServices that exist, in order."""
-        return [(leg, found) for leg, found in self.legs.items() if not isinstance(found, NotFound)]
-
-    def first_missing(self) -> NotFound | None:
-        return next((found for found in self.legs.values() if isinstance(found, NotFound)), None)
 
 
 class IstioTraffic:
@@ -68,37 +51,44 @@ class IstioTraffic:
         self._version = ""
 
     async def observe(self, target: Target, *, remembered: bool = False) -> Mesh | Gone | Unavailable:
-        """Read the route. Never raises."""
+        """Read the route, as far as it can be read. Never raises."""
         try:
             sight = await self._look(target, remembered=remembered)
         except (Outage, Refused, Conflict) as error:
             return Unavailable(str(error))
         said = [(leg, reading(obj, sight.rule, alone(target, leg), sight.services)) for leg, obj in sight.there()]
-        if not said:
-            return Gone(str(sight.first_missing()))
-        return joined(target, said, [leg for leg, found in sight.legs.items() if isinstance(found, NotFound)])
+        missing, unread = sight.missing(), sight.unread()
+        if said:
+            return joined(target, said, [*missing], [*unread])
+        return Unavailable(first_of(unread)) if unread else Gone(first_of(missing))
 
     async def set_route(self, target: Target, route: Route, seen: Mesh) -> None:
         """Order it, in every VirtualService in which it is not so already.
 
-        Where there are several, those whose share sinks come first, and one that cannot be written keeps no other from
-        it. Then those whose share rises, up to the first that cannot be written.
+        Where there are several, those whose share sinks come first, and one that cannot be read or written, or carries
+        a newer order, keeps no other from it. Then those whose share rises, if nothing is in the way on any of them, up
+        to the first that cannot be written. Where no share sinks, nothing is written beside a newer order.
 
         Raises:
             Conflict: one changed since `seen`, is gone, or another order with this epoch or a newer one stands.
             Refused: the share must not be raised on a route of this shape, or the API server does not accept it.
-            Outage: the API server did not answer.
+            Outage: the API server did not answer, or one could not be read.
         """
         sight = await self._look(target)
-        for leg, obj in sight.there():
-            _check_epoch(leg, obj, target, route)
+        unread = sight.unread()
         before = {part.leg: part.percent for part in seen.parts} or {target.legs[0]: seen.percent}
-        known = [leg for leg in target.legs if leg in before or not isinstance(sight.legs[leg], NotFound)]
+        known = [leg for leg in target.legs if leg not in unread and (leg in before or leg not in sight.missing())]
         sinking = [leg for leg in known if route.percent <= before.get(leg, -1)]
+        rising = [leg for leg in known if leg not in sinking]
+        if all(route.percent == before[leg] for leg in sinking):
+            if rising:
+                sight.check_all_read()
+            for leg, obj in sight.there():
+                check_epoch(leg, obj, target, route)
         failure: Exception | None = None
         for leg in sinking:
             try:
-                patch = _order(leg, sight, target, route, seen)
+                patch = order_for(leg, sight, target, route, seen)
                 if route.percent < before[leg]:
                     await self._check_landing(leg, sight, target)
                 await self._write(leg, patch)
@@ -106,10 +96,11 @@ class IstioTraffic:
                 failure = failure or error
         if failure is not None:
             raise failure
-        rising = [(leg, _order(leg, sight, target, route, seen)) for leg in known if leg not in sinking]
+        sight.check_all_read()
+        patches = [(leg, order_for(leg, sight, target, route, seen)) for leg in rising]
         if rising and len(known) < len(target.legs):
-            raise Refused(f"the share is not raised in some VirtualServices alone: {sight.first_missing()}")
-        for leg, patch in rising:
+            raise Refused(f"the share is not raised in some VirtualServices alone: {first_of(sight.missing())}")
+        for leg, patch in patches:
             await self._write(leg, patch)
 
     async def drop_destination(self, target: Target, version: str, seen: Mesh) -> None:
@@ -127,11 +118,11 @@ class IstioTraffic:
         for leg in target.legs:
             if leg in seen.missing and isinstance(sight.legs[leg], NotFound):
                 continue
-            obj = _unchanged(leg, sight, seen)
-            _, release = order_of(obj)
+            obj = unchanged(leg, sight, target, seen)
+            _, release = order_of(obj, target, leg)
             if release not in {"", target.release}:
                 raise Conflict(f"{named_leg(leg)} was ordered by {release}")
-            patches.append((leg, _wanted(without(obj, sight.rule, alone(target, leg), version, sight.services))))
+            patches.append((leg, wanted(without(obj, sight.rule, alone(target, leg), version, sight.services))))
         for leg, patch in patches:
             await self._write(leg, patch)
 
@@ -141,7 +132,7 @@ class IstioTraffic:
         Raises:
             NotFound: there is no DestinationRule, or no Service of the version.
             Conflict: it changed meanwhile.
-            Refused: nothing to copy, the name is taken, no slot is idle, or the API server does not accept it.
+            Refused: nothing to copy, the name is taken, no slot is idle or known to be, or the API server says no.
             Outage: the API server did not answer.
         """
         if target.host is not None:
@@ -149,15 +140,19 @@ class IstioTraffic:
             return
         rule = await self._rule(target)
         if not target.slots:
-            await self._write_rule(target, _wanted(with_subset(rule, target, version)))
+            await self._write_rule(target, wanted(with_subset(rule, target, version)))
             return
+        if with_slot(rule, target, version, {}) == []:
+            return
+        # Stable's own slot, spoilt by hand, is given back to it whoever else sends there: a rollback needs it.
+        found = await self._virtual_services(target, all_needed=version != target.stable)
         fed = {
             slot: _called(virtual_service, target)
-            for virtual_service in await self._virtual_services(target)
+            for virtual_service in found
             for slot in target.slots
             if feeds(virtual_service, slot, target)
         }
-        await self._write_rule(target, _wanted(with_slot(rule, target, version, fed)))
+        await self._write_rule(target, wanted(with_slot(rule, target, version, fed)))
 
     async def drop_subset(self, target: Target, version: str) -> None:
         """Remove the version's subset, if it is there and selects this version by our naming or by nothing else.
@@ -187,8 +182,8 @@ class IstioTraffic:
                 raise Refused(f"{name} names subset {subset.name!r} of {where}: it was left")
         await self._write_rule(target, without_subset(rule, subset))
 
-    async def _look(self, target: Target, *, remembered: bool = False) -> _Sight:
-        """Read everything at once. Raises Outage, Refused or Conflict where anything but a Service cannot be read."""
+    async def _look(self, target: Target, *, remembered: bool = False) -> Sight:
+        """Read everything at once. Raises Outage, Refused or Conflict where the DestinationRule cannot be read."""
         legs = (
             self._attempt("virtualservices", leg.namespace, leg.virtual_service, remembered=remembered)
             for leg in target.legs
@@ -198,10 +193,12 @@ class IstioTraffic:
             self._rule_if_any(target, remembered=remembered),
             self._services(target, remembered=remembered),
         )
-        objects = {leg: _settled(answer) for leg, answer in zip(target.legs, found, strict=True)}
+        self._doubt_version(found)
         # Without its labels a subset cannot be told from another: the share read would be a guess.
         settled = _settled(rule)
-        return _Sight(objects, None if isinstance(settled, NotFound) else settled, services)
+        return Sight(
+            dict(zip(target.legs, found, strict=True)), None if isinstance(settled, NotFound) else settled, services
+        )
 
     async def _rule_if_any(self, target: Target, *, remembered: bool) -> JsonObject | Exception:
         if target.host is not None:
@@ -247,26 +244,31 @@ class IstioTraffic:
             if remembered and self._mirror is not None:
                 return await self._mirror.get(collection, name)
             return await self._cluster.get(f"{collection}/{name}")
-        except Denied as error:
-            # Perhaps this version of the group is served no longer: find out again, but not before it is needed.
-            self._version = ""
-            return error
         except (NotFound, Refused, Outage, Conflict) as error:
             return error
 
+    def _doubt_version(self, answers: Iterable[JsonObject | Exception]) -> None:
+        """Where all was denied, perhaps this version of the group is served no longer: find out before the next call.
+
+        Not where one was answered: the way back must not hang on a question whose answer is known.
+        """
+        if all(isinstance(answer, Denied) for answer in answers):
+            self._version = ""
+
     async def _rule(self, target: Target) -> JsonObject:
         rule = await self._attempt("destinationrules", target.namespace, target.destination_rule)
+        self._doubt_version([rule])
         if isinstance(rule, Exception):
             raise rule
         return rule
 
-    async def _check_landing(self, leg: Leg, sight: _Sight, target: Target) -> None:
+    async def _check_landing(self, leg: Leg, sight: Sight, target: Target) -> None:
         """Refuse to send working traffic to what exists nowhere, where all of it would be answered 503 NC.
 
         Only certainty refuses: whatever cannot be looked up does not stand in the way of a rollback.
         """
         obj = sight.legs[leg]
-        names = None if isinstance(obj, NotFound) else landing(obj, sight.rule, alone(target, leg), sight.services)
+        names = None if isinstance(obj, Exception) else landing(obj, sight.rule, alone(target, leg), sight.services)
         if names is None:
             return
         canary, stable = names
@@ -288,11 +290,19 @@ class IstioTraffic:
                 "would be answered 503; add the subset again"
             )
 
-    async def _virtual_services(self, target: Target) -> Sequence[JsonObject]:
-        """Those of the cluster, since a gateway's may live anywhere; else those of the namespace, and all legs."""
+    async def _virtual_services(self, target: Target, *, all_needed: bool = False) -> Sequence[JsonObject]:
+        """Those of the cluster, since a gateway's may live anywhere; else those of the namespace, and all legs.
+
+        Raises Refused where the rest would not do (`all_needed`).
+        """
         try:
             return await self._cluster.list(await self._path("virtualservices"))
-        except Refused:
+        except Refused as error:
+            if all_needed:
+                raise Refused(
+                    f"`list virtualservices` in all namespaces is not granted, and one in any of them may send to a "
+                    f"subset of {rule_name(target)}: grant it, or take route.subsets out of the policy ({error})"
+                ) from error
             here = await self._cluster.list(await self._path("virtualservices", target.namespace))
         away = [leg for leg in target.legs if leg.namespace != target.namespace]
         found = await asyncio.gather(
@@ -331,38 +341,6 @@ def _settled(answer: JsonObject | Exception) -> JsonObject | NotFound:
     if isinstance(answer, Exception) and not isinstance(answer, NotFound):
         raise answer
     return answer
-
-
-def _order(leg: Leg, sight: _Sight, target: Target, route: Route, seen: Mesh) -> list[Operation]:
-    """The patch that makes one VirtualService as ordered. Raises Conflict, Refused."""
-    obj = _unchanged(leg, sight, seen)
-    return _wanted(ordered(obj, sight.rule, alone(target, leg), route, sight.services))
-
-
-def _unchanged(leg: Leg, sight: _Sight, seen: Mesh) -> JsonObject:
-    """The VirtualService, if it is the one that was seen. Raises Conflict."""
-    obj = sight.legs[leg]
-    if isinstance(obj, NotFound):
-        raise Conflict(f"{named_leg(leg)} is gone since it was read: {obj}") from obj
-    revisions = {part.leg: part.revision for part in seen.parts} if seen.parts else {leg: seen.revision}
-    if revision(obj) != revisions.get(leg):
-        raise Conflict(f"{named_leg(leg)} changed since it was read")
-    return obj
-
-
-def _check_epoch(leg: Leg, obj: JsonObject, target: Target, route: Route) -> None:
-    epoch, release = order_of(obj)
-    if epoch > route.epoch or (epoch == route.epoch and release not in {"", target.release}):
-        raise Conflict(
-            f"{named_leg(leg)} carries epoch {epoch} of release {release or 'unknown'}; "
-            f"this order has epoch {route.epoch}"
-        )
-
-
-def _wanted(patch: list[Operation] | Problem) -> list[Operation]:
-    if isinstance(patch, Problem):
-        raise Refused(patch.message)
-    return patch
 
 
 def _called(virtual_service: JsonObject, target: Target) -> str:

@@ -19,8 +19,8 @@ def alone(target: Target, leg: Leg) -> Target:
     return replace(target, legs=(leg,))
 
 
-def joined(target: Target, said: Sequence[Said], missing: Sequence[Leg]) -> Mesh:
-    """The route as it stands in all of them; at least one exists.
+def joined(target: Target, said: Sequence[Said], missing: Sequence[Leg], unread: Sequence[Leg] = ()) -> Mesh:
+    """The route as it stands in all of them; at least one was read.
 
     Where they differ, the share is the largest and the order the newest: what `core/route.py` says of a `Mesh`.
     """
@@ -39,9 +39,22 @@ def joined(target: Target, said: Sequence[Said], missing: Sequence[Leg]) -> Mesh
         listed=frozenset().union(*(mesh.listed for mesh in meshes)),
         subsets=first.subsets,
         revision=first.revision,
-        problem=_problem(target, said),
+        problem=_unreadable(unread) or _problem(target, said),
         parts=tuple(Part(leg, mesh.percent, mesh.epoch, mesh.release, mesh.revision) for leg, mesh in said),
         missing=tuple(missing),
+        unread=tuple(unread),
+    )
+
+
+def _unreadable(unread: Sequence[Leg]) -> Problem | None:
+    """Before all others: what the rest says is half of a picture."""
+    if not unread:
+        return None
+    names = ", ".join(map(str, unread))
+    return Problem(
+        "leg-unreadable",
+        f"VirtualService {names} cannot be read: no share is raised before it can; where it is the rights, grant "
+        "`get virtualservices` there",
     )
 
 

@@ -35,6 +35,12 @@ class _Copy:
     task: asyncio.Task[None] | None = None
 
 
+def without_bookkeeping(obj: JsonObject) -> JsonObject:
+    """The object without its managed fields, which are half of it and say nothing to us."""
+    metadata = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
+    return {**obj, "metadata": metadata}
+
+
 class Mirror:
     """Copies of collections; close it, or use it as a context manager.
 
@@ -43,7 +49,7 @@ class Mirror:
         trim: keeps of an object what is needed.
     """
 
-    def __init__(self, cluster: Cluster, trim: Trim = lambda obj: obj) -> None:
+    def __init__(self, cluster: Cluster, trim: Trim = without_bookkeeping) -> None:
         self._cluster = cluster
         self._trim = trim
         self._copies: dict[str, _Copy] = {}
@@ -85,9 +91,11 @@ class Mirror:
             try:
                 listing = await self._cluster.listing(collection)
                 copy.objects = {obj["metadata"]["name"]: self._trim(obj) for obj in listing.items}
-                copy.heard_at, revision, pause = loop.time(), listing.revision, _FIRST_PAUSE
+                copy.heard_at, revision = loop.time(), listing.revision
                 while loop.time() - copy.asked_at < _IDLE_SECONDS:
                     revision = await self._watch(collection, copy, revision)
+                    # Only a watch that lived: one that always fails would have everything listed again and again.
+                    pause = _FIRST_PAUSE
             except (Expired, Outage, Refused, NotFound, Conflict):
                 copy.heard_at = float("-inf")
                 await asyncio.sleep(pause)

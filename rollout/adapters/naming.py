@@ -18,6 +18,7 @@ from rollout.adapters.destination_rule import (
     service_named,
     subset_for,
     subsets_of,
+    unusable,
     version_of,
 )
 from rollout.adapters.host_split import (
@@ -77,6 +78,10 @@ class Naming(Protocol):
         """Why nothing may be sent to the version."""
         ...
 
+    def lost(self, name: str) -> Problem | None:
+        """Why requests that a route sends to this name reach nobody."""
+        ...
+
     def problems(self, stable: str | None) -> Iterator[Problem]:
         """Why no release may start; the first says best what to do. `stable` None skips what it decides."""
         ...
@@ -129,6 +134,15 @@ class _BySubset:
         return Problem(
             "canary-subset-missing",
             f"{rule_name(self.target)} has no subset of {version} yet: requests for it would be answered 503",
+        )
+
+    def lost(self, name: str) -> Problem | None:
+        if unusable(self.rule, self.target) is not None or name in {one.name for one in self.subsets}:
+            return None
+        return Problem(
+            "subset-missing",
+            f"{rule_name(self.target)} has no subset {name!r}, to which the route sends requests: add it, they are "
+            "answered 503",
         )
 
     def problems(self, stable: str | None) -> Iterator[Problem]:
@@ -192,6 +206,11 @@ class _ByHost:
 
     def lacking(self, version: str) -> Problem | None:
         return None if version in self.there else no_service(self.target, version)
+
+    def lost(self, name: str) -> Problem | None:
+        # Whether the version's Service is there is asked for by version.
+        del name
+        return None
 
     def problems(self, stable: str | None) -> Iterator[Problem]:
         return host_problems(self.target, self.services, stable)

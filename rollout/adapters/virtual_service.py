@@ -1,15 +1,15 @@
 """A VirtualService as this project reads and edits it: the route as it stands, and the patch that makes it as ordered.
 
-Belongs here: dicts in, a `Mesh` or JSON Patch operations (RFC 6902) out; epochs and owners, which are annotations. Does
-not belong here: which route is meant (`http_route.py`), what names a version (`naming.py`), several VirtualServices
-(`legs.py`), I/O (`istio.py`). A target here is one with a single leg: the VirtualService in question.
+Belongs here: dicts in, a `Mesh` or JSON Patch operations (RFC 6902) out; who else moves its traffic. Does not belong
+here: which route is meant (`http_route.py`), what names a version (`naming.py`), who ordered last (`signature.py`),
+several VirtualServices (`legs.py`), I/O (`istio.py`). A target here is one with a single leg: the VirtualService in
+question.
 
 A patch touches the weights of one http route, one added or removed destination of it, and two annotations. Objects are
 edited as untyped data and never rebuilt, so that whatever a newer Istio adds survives (flagger#703, argo#2266).
 """
 
 import copy
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,7 +19,6 @@ from rollout.adapters.destination_rule import (
     Operation,
     guard,
     mapping,
-    pointer,
     revision,
     rule_name,
     sequence,
@@ -32,19 +31,15 @@ from rollout.adapters.http_route import (
     HttpRoute,
     Selection,
     http_routes,
+    lost_destinations,
     named_leg,
     route_problems,
     select,
 )
 from rollout.adapters.naming import UNASKED, Naming, naming_of
+from rollout.adapters.signature import order_of, signed
 from rollout.adapters.slots import idle_slot, taken
 from rollout.core.route import Mesh, Problem, Route, Target
-
-# No `istio.io` in the keys: istiod pushes nothing for a change of other metadata (config_compare.go:NeedsPush).
-EPOCH = "rollout.dev/epoch"
-RELEASE = "rollout.dev/release"
-
-_EPOCH = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +73,7 @@ def reading(virtual_service: JsonObject, rule: JsonObject | None, target: Target
     `problem` is why no release may start; all else is read as well as it can be even then, for a rollback needs it.
     """
     view = _view(virtual_service, rule, target, services)
-    epoch, release = order_of(virtual_service)
+    epoch, release = order_of(virtual_service, target, target.legs[0])
     holders = {one.version for one in view.route.carriers()} - {target.canary} if view.route else set()
     stable = next(iter(holders)) if len(holders) == 1 else None
     ours = bool(target.release) and release == target.release
@@ -91,16 +86,6 @@ def reading(virtual_service: JsonObject, rule: JsonObject | None, target: Target
         subsets=view.naming.there,
         revision=revision(virtual_service),
         problem=next(_problems(virtual_service, rule, view, target.stable or stable, ours=ours), None),
-    )
-
-
-def order_of(virtual_service: JsonObject) -> tuple[int, str]:
-    """(epoch, release) of the last order; (0, "") where none can be read."""
-    annotations = mapping(mapping(virtual_service.get("metadata")).get("annotations"))
-    epoch, release = annotations.get(EPOCH), annotations.get(RELEASE)
-    return (
-        int(epoch) if isinstance(epoch, str) and _EPOCH.fullmatch(epoch) else 0,
-        release if isinstance(release, str) else "",
     )
 
 
@@ -121,6 +106,8 @@ def _problems(
     yield from view.naming.problems(stable)
     if target.slots and stable is not None:
         yield from _slot_problems(virtual_service, rule, view, stable)
+    if view.route is not None:
+        yield from lost_destinations(view.route, view.naming)
 
 
 def _slot_problems(virtual_service: JsonObject, rule: JsonObject | None, view: _View, stable: str) -> Iterator[Problem]:
@@ -217,7 +204,7 @@ def ordered(
         if isinstance(shares, Problem):
             return shares
         operations += shares
-    operations += _annotations(virtual_service, target, route)
+    operations += signed(virtual_service, target, target.legs[0], route)
     return [guard(virtual_service), *operations] if operations else []
 
 
@@ -258,24 +245,6 @@ def _shares(http: HttpRoute, view: _View, stable: str | None, percent: int) -> l
             )
         edit.append(template, view.naming.renamed(template["destination"], version), weight)
     return edit.operations
-
-
-def _annotations(virtual_service: JsonObject, target: Target, route: Route) -> list[Operation]:
-    """Write the order's epoch and release, where they are not there yet."""
-    wanted = {EPOCH: str(route.epoch), RELEASE: target.release}
-    there = mapping(virtual_service["metadata"].get("annotations"))
-    missing = {key: value for key, value in wanted.items() if there.get(key) != value}
-    if not virtual_service["metadata"].get("annotations"):
-        # An empty map too is replaced: a null would let no member be added (RFC 6902 §4.1).
-        return [{"op": "add", "path": "/metadata/annotations", "value": missing}] if missing else []
-    return [
-        {
-            "op": "replace" if key in there else "add",
-            "path": f"/metadata/annotations/{pointer(key)}",
-            "value": value,
-        }
-        for key, value in missing.items()
-    ]
 
 
 def without(

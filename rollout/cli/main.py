@@ -69,4 +69,6 @@ def _command(arguments: Sequence[str]) -> tuple[TyperCommand | TyperGroup, str, 
     while isinstance(command, TyperGroup) and rest and rest[0] in command.commands:
         name = rest.pop(0)
         command, path = command.commands[name], f"{path} {name}"
+        # Not inherited, where the groups above are left out.
+        command.context_settings = {**command.context_settings, "help_option_names": ["-h", "--help"]}
     return command, path, rest

@@ -100,7 +100,13 @@ def _inspected(session: Session, wanted: Wanted) -> Inspected:
 
 
 async def _last_policy(access: Access, service: str) -> tuple[PolicySpec, str]:
-    """That of the service's newest release which has one, else the defaults; and which it is, for people."""
+    """The service's policy object, else that of its newest release, else the defaults; and which it is, for people."""
+    place = f"ServicePolicy {service} in namespace {access.namespace}"
+    found = await access.connection.policies.find(access.namespace, service)
+    if isinstance(found, PolicySpec):
+        return found, place
+    if found.code == "policy-invalid":
+        raise Stop(ExitCode.USAGE, found.message)
     for release in reversed(await access.releases.list(access.namespace, service)):
         if release.status.policy is not None:
             return release.status.policy, f"that of release {release.name}"

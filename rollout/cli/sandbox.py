@@ -69,7 +69,8 @@ def _installed() -> Iterator[None]:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("rollout"):
             raise
-        message = f"the sandbox needs the package {error.name}\ninstall it with `pip install 'rollout[sandbox]'`"
+        extra = "install this package's extra `sandbox`, from where it was installed: `pip install '.[sandbox]'`"
+        message = f"the sandbox needs the package {error.name}\n{extra}"
         raise Stop(ExitCode.USAGE, message) from error
 
 

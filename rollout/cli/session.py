@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rollout.core.policy import ServicePolicy
     from rollout.core.release import Release
-    from rollout.ports import Clock, Metrics, Preflight, Releases
+    from rollout.ports import Clock, Metrics, Policies, Preflight, Releases
     from rollout.settings import Settings
 
 T = TypeVar("T")
@@ -30,6 +30,11 @@ class Connection(Protocol):
     @property
     def releases(self) -> "Releases":
         """The Release objects."""
+        ...
+
+    @property
+    def policies(self) -> "Policies":
+        """The policies that are objects."""
         ...
 
     @property

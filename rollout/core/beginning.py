@@ -12,7 +12,7 @@ from rollout.core.stepping import by
 from rollout.core.turn import Turn
 
 DELETED = "the Release object was deleted"
-_AGAIN = timedelta(seconds=1)
+_AGAIN, _LONGEST = timedelta(seconds=1), timedelta(seconds=30)
 
 
 def begin(turn: Turn) -> None:
@@ -28,10 +28,18 @@ def begin(turn: Turn) -> None:
         turn.end(Phase.ABORTED)
     elif (refusal := _refusal(turn) or _bad_route(turn, mesh)) is not None:
         turn.refuse(*refusal)
+    elif isinstance(mesh, Mesh) and mesh.unread:
+        turn.wait("", f"VirtualService {mesh.unread[0]} could not be read", _patience(turn))
     elif isinstance(policy, PolicySpec) and isinstance(mesh, Mesh):
         _after_preflight(turn, policy, mesh)
     else:
-        turn.wait("", mesh.message if isinstance(mesh, Unavailable) else "", _AGAIN)
+        turn.wait("", mesh.message if isinstance(mesh, Unavailable) else "", _patience(turn))
+
+
+def _patience(turn: Turn) -> timedelta:
+    """The longer it has waited, the longer until it is asked again."""
+    age = turn.now - turn.release.created_at if turn.release.created_at is not None else timedelta(0)
+    return min(max(_AGAIN, age / 4), _LONGEST)
 
 
 def _refusal(turn: Turn) -> tuple[Reason, str] | None:
@@ -54,6 +62,8 @@ def _bad_route(turn: Turn, mesh: Mesh | Gone | Unavailable | None) -> tuple[Reas
     if isinstance(mesh, Gone):
         message = mesh.message
     elif isinstance(mesh, Mesh):
+        if mesh.unread:
+            return None
         if mesh.missing:
             message = f"there is no VirtualService {mesh.missing[0]}"
         elif mesh.problem is not None:
@@ -68,7 +78,7 @@ def _bad_route(turn: Turn, mesh: Mesh | Gone | Unavailable | None) -> tuple[Reas
 def _after_preflight(turn: Turn, policy: PolicySpec, mesh: Mesh) -> None:
     report = turn.seen.preflight
     if not isinstance(report, Report):
-        turn.wait("", f"preflight: {report.message}" if report is not None else "", _AGAIN)
+        turn.wait("", f"preflight: {report.message}" if report is not None else "", _patience(turn))
     elif report.errors:
         first, *rest = report.errors
         more = f" (and {len(rest)} more)" if rest else ""
@@ -86,6 +96,7 @@ def _claim(turn: Turn, policy: PolicySpec, mesh: Mesh, warnings: Sequence[Findin
         stable=mesh.stable,
         policy=policy,
         order=Route(percent=0, epoch=mesh.epoch + 1),
+        authors=mesh.authors,
         started_at=turn.now,
         added_destination=release.spec.version not in mesh.listed,
     )

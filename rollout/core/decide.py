@@ -42,7 +42,9 @@ def decide(release: Release, seen: Seen, now: datetime) -> Decision:
     if isinstance(mesh, Gone):
         route_is_gone(turn, mesh)
     elif mesh is None or isinstance(mesh, Unavailable):
-        _cannot_see(turn, policy, "it was not looked at" if mesh is None else mesh.message)
+        _cannot_see(turn, policy, None, "it was not looked at" if mesh is None else mesh.message)
+    elif mesh.unread and phase is not Phase.ROLLING_BACK:
+        _cannot_see(turn, policy, mesh, f"VirtualService {mesh.unread[0]} could not be read")
     else:
         if turn.status.unseen_since is not None:
             turn.put(unseen_since=None)
@@ -82,13 +84,16 @@ def _act_on(turn: Turn, policy: PolicySpec, mesh: Mesh) -> None:
             bring_back(turn, policy, mesh)
 
 
-def _cannot_see(turn: Turn, policy: PolicySpec, why: str) -> None:
-    """The route cannot be read: say so once; a wish for all traffic back becomes an order, to be written later."""
+def _cannot_see(turn: Turn, policy: PolicySpec, mesh: Mesh | None, why: str) -> None:
+    """The route cannot be read, or not all of it (`mesh` is the rest): say so once, and hold.
+
+    A wish for all traffic back becomes an order, written wherever it can be, elsewhere later.
+    """
     if turn.status.unseen_since is None:
         turn.put(unseen_since=turn.now)
         turn.tell("traffic.unreadable", error=why)
     if turn.status.phase is not Phase.ROLLING_BACK and (cause := _reason_to_stop(turn, policy)):
-        roll_back(turn, None, cause)
+        roll_back(turn, mesh, cause)
     turn.wait(turn.status.reason, f"the route cannot be read: {why}", timedelta(seconds=1))
 
 

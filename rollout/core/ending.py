@@ -7,7 +7,7 @@ from rollout.core.orders import SOON, order_back
 from rollout.core.policy import PolicySpec
 from rollout.core.release import Cause, Phase, Reason
 from rollout.core.route import Gone, Mesh, Route
-from rollout.core.standing import Standing, is_anothers, standing
+from rollout.core.standing import Standing, is_anothers, left_behind, standing
 from rollout.core.turn import Turn
 
 CALM = timedelta(seconds=30)
@@ -24,7 +24,7 @@ def bring_back(turn: Turn, policy: PolicySpec, mesh: Mesh) -> None:
     order, cause = status.order, status.cause
     assert order is not None and cause is not None
     done = status.confirmed is not None and status.confirmed.route == order
-    where = standing(status, mesh, turn.release.name)
+    where, behind = standing(status, mesh, turn.release.name), left_behind(mesh, turn.release.name)
     if where is Standing.SEEN:
         if not done:
             turn.confirm()
@@ -33,9 +33,9 @@ def bring_back(turn: Turn, policy: PolicySpec, mesh: Mesh) -> None:
             turn.tell("rollback.done", took_ms=round(took / timedelta(milliseconds=1)))
         if put_away(turn, policy, mesh, turn.version):
             turn.end(_outcome(turn, cause))
-    elif where is Standing.TAKEN and is_anothers(mesh, turn.release.name):
+    elif where is Standing.TAKEN and is_anothers(mesh, turn.release.name) and not behind:
         turn.end(_outcome(turn, cause))
-    elif not done and where is not Standing.TAKEN:
+    elif not done and (behind or where is not Standing.TAKEN):
         turn.wait(status.reason, status.message, SOON)
         order_back(turn, mesh)
         if turn.late(policy.deadlines.route):

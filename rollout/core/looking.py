@@ -6,7 +6,7 @@ from rollout.core.release import Phase, Release, Status
 
 _FOUND_AGAIN = ("window", "evidence", "gates", "verdicts", "query", "message")
 """What one look adds, and the next one would find again in the metrics."""
-_LONGEST_UNSAVED = timedelta(seconds=25)
+_LONGEST_UNSAVED = timedelta(seconds=40)
 
 
 def is_over(release: Release) -> bool:
@@ -43,9 +43,9 @@ def is_only_counted(before: Status, after: Status) -> bool:
 
 
 def longest_unsaved(release: Release) -> timedelta:
-    """For how long what was only counted may stay unsaved: every second look, and no more than two writes a minute."""
+    """For how long what was only counted may stay unsaved: two looks of three, and fewer than two writes a minute."""
     policy = release.status.policy
-    return min(1.5 * policy.interval, _LONGEST_UNSAVED) if policy is not None else timedelta(0)
+    return min(2.5 * policy.interval, _LONGEST_UNSAVED) if policy is not None else timedelta(0)
 
 
 def _answers(status: Status) -> tuple[tuple[str, str, str], ...]:

@@ -9,7 +9,7 @@ from rollout.core.judging.verdicts import fails
 from rollout.core.policy import PolicySpec
 from rollout.core.release import Cause, Confirmed, Drift, Phase, Reason
 from rollout.core.route import Mesh, Problem, Route
-from rollout.core.standing import Standing, is_anothers, standing
+from rollout.core.standing import Standing, is_anothers, left_behind, standing
 from rollout.core.turn import Turn
 
 SOON = timedelta(milliseconds=200)
@@ -77,7 +77,8 @@ def _respect(turn: Turn, mesh: Mesh) -> None:
     elif resume is not None and resume.at is not None and resume.at > status.drift.at and obstacle is None:
         # What the hand left is where the new order starts from: it stays due if this cycle cannot write it.
         left = Route(percent=mesh.percent, epoch=mesh.epoch)
-        turn.put(confirmed=Confirmed(route=left, at=turn.now, percents=tuple(part.percent for part in mesh.parts)))
+        percents = {str(part.leg): part.percent for part in mesh.parts}
+        turn.put(confirmed=Confirmed(route=left, at=turn.now, percents=percents))
         if status.step is not None:
             next_weight(turn, status.policy, mesh, status.step)
         else:
@@ -102,9 +103,12 @@ def is_taken_over(turn: Turn, mesh: Mesh) -> bool:
 def _taken(turn: Turn, mesh: Mesh) -> None:
     """A newer order is on the route than this release ever gave."""
     if is_anothers(mesh, turn.release.name):
-        message = f"release {mesh.release} took the route over"
-        turn.put(cause=Cause(kind="person", reason=Reason.HAND_ON_ROUTE, message=message))
-        turn.end(Phase.ABORTED)
+        cause = Cause(kind="person", reason=Reason.HAND_ON_ROUTE, message=f"release {mesh.release} took the route over")
+        if left_behind(mesh, turn.release.name):
+            roll_back(turn, mesh, cause)
+        else:
+            turn.put(cause=cause)
+            turn.end(Phase.ABORTED)
     else:
         message = "the route carries a newer order than this release remembers giving"
         roll_back(turn, mesh, Cause(kind="infrastructure", reason=Reason.HAND_ON_ROUTE, message=message))
@@ -117,9 +121,11 @@ def roll_back(turn: Turn, mesh: Mesh | None, cause: Cause) -> None:
     steps = status.steps
     if steps and steps[-1].until is None:
         steps = (*steps[:-1], steps[-1].model_copy(update={"until": turn.now}))
+    # Another release's epoch is not outdone: what is its own by now must not be ordered back.
+    newest = 0 if mesh is None or is_taken_over(turn, mesh) else mesh.epoch
     turn.put(
         cause=cause,
-        order=Route(percent=0, epoch=max(status.order.epoch, mesh.epoch if mesh is not None else 0) + 1),
+        order=Route(percent=0, epoch=max(status.order.epoch, newest) + 1),
         drift=None,
         steps=steps,
         reorders=0,

@@ -120,7 +120,7 @@ class Source(Model):
 
 
 class ReleaseSpec(Model):
-    """What is wished for. `service`, `version`, `policy` and `source` never change; the wishes may be set once."""
+    """What is wished for. `service`, `version`, `policy` and `source` never change; wishes may be set at any time."""
 
     service: Label
     version: Version
@@ -139,7 +139,7 @@ class Confirmed(Model):
 
     route: Route
     at: Instant
-    percents: Listed[int] = ()
+    percents: dict[str, int] = Field(default_factory=dict)
     """The share by each of several VirtualServices, where a hand left them different ones."""
 
 
@@ -252,6 +252,8 @@ class Status(Model):
     """The canary's share as last seen, for people."""
     order: Route | None = None
     confirmed: Confirmed | None = None
+    authors: dict[str, str] = Field(default_factory=dict)
+    """Who had ordered last when the route was claimed, by VirtualService: whoever else orders before us has it."""
     started_at: Instant | None = None
     since: Instant | None = None
     """When this phase began."""

@@ -104,6 +104,13 @@ class Mesh:
     """What each VirtualService says, where there are several."""
     missing: tuple[Leg, ...] = ()
     """Those of several that do not exist."""
+    unread: tuple[Leg, ...] = ()
+    """Those of several that could not be read: nothing may be raised before they are."""
+
+    @property
+    def authors(self) -> dict[str, str]:
+        """Who ordered last, by VirtualService; by the empty name where there is one."""
+        return {str(part.leg): part.release for part in self.parts} or {"": self.release}
 
     @property
     def differing(self) -> str:

@@ -28,25 +28,21 @@ def standing(status: Status, mesh: Mesh, release: str) -> Standing:
     epoch that is still there means an object put back from elsewhere: a drift, but no wish to abort. Several
     VirtualServices are each compared: an order that has reached only some of them is still to be written.
     """
-    if not mesh.parts:
-        return _standing(status, mesh, release, _before(status, 0))
-    return max(_standing(status, part, release, _before(status, place)) for place, part in enumerate(mesh.parts))
+    parts: dict[str, Mesh | Part] = {str(part.leg): part for part in mesh.parts} or {"": mesh}
+    found = max(_standing(status, said, release, where) for where, said in parts.items())
+    # What cannot be read may say anything, but not that the order is seen.
+    return Standing.PENDING if found is Standing.SEEN and mesh.unread else found
 
 
-def _before(status: Status, place: int) -> int:
-    """The share that was there before the order."""
-    confirmed = status.confirmed
-    if confirmed is None:
-        return 0
-    return confirmed.percents[place] if place < len(confirmed.percents) else confirmed.route.percent
-
-
-def _standing(status: Status, said: Mesh | Part, release: str, before: int) -> Standing:
+def _standing(status: Status, said: Mesh | Part, release: str, where: str) -> Standing:
     order, confirmed = status.order, status.confirmed
     assert order is not None, "standing is asked only after the first order"
+    before = 0 if confirmed is None else confirmed.percents.get(where, confirmed.route.percent)
     if said.release == release and (said.percent, said.epoch) == (order.percent, order.epoch):
         return Standing.SEEN
     if said.epoch > order.epoch or (said.epoch == order.epoch and is_anothers(said, release)):
+        return Standing.TAKEN
+    if confirmed is None and is_anothers(said, release) and said.release != status.authors.get(where, ""):
         return Standing.TAKEN
     if said.percent == before and (said.epoch < order.epoch or not said.release):
         return Standing.PENDING
@@ -59,3 +55,8 @@ def _standing(status: Status, said: Mesh | Part, release: str, before: int) -> S
 def is_anothers(said: Mesh | Part, release: str) -> bool:
     """Whether another release gave the order on the route; one without a name was lost, not given by anybody else."""
     return said.release not in {"", release}
+
+
+def left_behind(mesh: Mesh, release: str) -> bool:
+    """Whether another release took some of several VirtualServices, and on the others our share still stands."""
+    return any(part.release == release and part.percent > 0 for part in mesh.parts)

@@ -25,6 +25,8 @@ from rollout.documents.schema import Schema, inlined, model_schema, models_of
 from rollout.documents.words import words_of
 
 _GROUP, _VERSION = API_VERSION.split("/")
+# Not `rollout`: beside Argo Rollouts, `kubectl delete rollout --all` would mean our releases too.
+_CATEGORY = "rollout-dev"
 _LONGEST_TIME = 64
 _COPIED = ("enum", "format", "minLength", "maxLength", "minItems", "maxItems", "minimum", "maximum")
 UNSTRUCTURED = "x-kubernetes-preserve-unknown-fields"
@@ -82,7 +84,6 @@ def policy_crd() -> dict[str, Any]:
         short_names=["rpol"],
         subresources={},
         columns=[
-            _column("Weights", ".spec.steps[*].weight"),
             _column("Interval", ".spec.interval"),
             _column("Age", ".metadata.creationTimestamp", "date"),
         ],
@@ -114,7 +115,7 @@ def _definition(
         "spec": {
             "group": _GROUP,
             "scope": "Namespaced",
-            "names": _without_empty(names | {"shortNames": short_names, "categories": ["rollout"]}),
+            "names": _without_empty(names | {"shortNames": short_names, "categories": [_CATEGORY]}),
             "versions": [_without_empty(version)],
         },
     }

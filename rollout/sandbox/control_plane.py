@@ -74,6 +74,8 @@ def find_assets() -> Assets:
     built = sorted(cache.glob("kubernetes-v*"), key=_version, reverse=True)
     given = os.environ.get("KUBEBUILDER_ASSETS")
     # envtest's archives hold no kube-controller-manager: then only what was built here will do.
+    if given and not any((Path(given) / name).is_file() for name in _PROGRAMS):
+        raise KubernetesMissingError(f"KUBEBUILDER_ASSETS={given} holds none of {', '.join(_PROGRAMS)}")
     places = [Path(given), *built] if given else built
     for programs in places:
         for crds in (directory / _ISTIO_CRDS for directory in places):

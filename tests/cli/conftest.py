@@ -12,8 +12,9 @@ import pytest
 from rollout import assembly
 from rollout.cli.main import run
 from rollout.cli.session import Pace, Surroundings
-from rollout.core.policy import ServicePolicy
+from rollout.core.policy import PolicySpec, ServicePolicy
 from rollout.core.release import FINALIZER, Release, Status
+from rollout.core.route import Problem
 from rollout.ports import Metrics, Preflight, Refused
 from rollout.settings import Settings
 from tests.fakes.metrics import FakeMetrics
@@ -72,9 +73,21 @@ class Cluster(FakeReleases):
 
 
 @dataclass
+class Policies:
+    """The policies that are objects: one for every service, or why there is none."""
+
+    found: PolicySpec | Problem = field(default_factory=lambda: Problem("no-policy", "there is no ServicePolicy"))
+
+    async def find(self, namespace: str, service: str) -> PolicySpec | Problem:
+        del namespace, service
+        return self.found
+
+
+@dataclass
 class Connection:
     releases: Cluster
     clock: Clock
+    policies: Policies
     namespace: str = "shop"
 
 
@@ -87,12 +100,13 @@ class Assembly:
     served: list[Settings] = field(default_factory=list)
     prometheus: FakeMetrics = field(default_factory=FakeMetrics)
     surroundings: FakePreflight = field(default_factory=FakePreflight)
+    policies: Policies = field(default_factory=Policies)
 
     @contextlib.asynccontextmanager
     async def cluster(self, kubeconfig: Path | None, context: str | None) -> AsyncIterator[Connection]:
         if str(kubeconfig) == MISSING:
             raise Refused(f"there is no kubeconfig file {kubeconfig}")
-        yield Connection(self.cluster_of[context], self.clock)
+        yield Connection(self.cluster_of[context], self.clock, self.policies)
 
     def read_policies(self, paths: Sequence[Path]) -> tuple[tuple[tuple[Path, ServicePolicy], ...], tuple[str, ...]]:
         return assembly.read_policies(paths)

@@ -8,9 +8,9 @@ from rollout.cli.exits import ExitCode
 from rollout.core.policy import PolicySpec
 from rollout.core.preflight import Finding, Report
 from rollout.core.release import Phase
-from rollout.core.route import Target, Unavailable
+from rollout.core.route import Problem, Target, Unavailable
 from tests.cli.conftest import Terminal
-from tests.given import release
+from tests.given import policy, release
 
 ASK = ("preflight", "checkout", "--version", "v2", "--prometheus", "http://prometheus:9090")
 ERROR = Finding(
@@ -133,6 +133,14 @@ def test_without_a_file_the_policy_is_that_of_the_newest_release_else_the_defaul
     assert looked_at(rollout) == ("Service shop/checkout", "v2 of checkout by shop/checkout in 4 steps")
     rollout.given(release(Phase.PROMOTED))
     assert looked_at(rollout) == ("Service shop/checkout", "v2 of checkout by shop/checkout in 3 steps")
+
+
+def test_the_services_policy_object_comes_before_what_any_release_had(rollout: Terminal) -> None:
+    rollout.given(release(Phase.PROMOTED))
+    rollout.assembly.policies.found = policy(steps=[{"weight": 100, "hold": "1m"}])
+    assert looked_at(rollout) == ("Service shop/checkout", "v2 of checkout by shop/checkout in 1 steps")
+    rollout.assembly.policies.found = Problem("policy-invalid", "spec.steps: too few")
+    assert rollout(*ASK).code == 2
 
 
 @pytest.mark.parametrize(

@@ -292,3 +292,10 @@ async def test_what_is_neither_an_id_nor_a_service_is_not_found(releases: FakeRe
             await commands.find(releases, "shop", name)
     with pytest.raises(NotFound):
         await commands.find(releases, "other", "one")
+
+
+async def test_an_abort_is_noted_even_where_the_status_cannot_be_read(releases: FakeReleases, clock: FakeClock) -> None:
+    await existing(releases, Status(phase=Phase.ANALYSING, step=1, since=NOON))
+    releases.edit("shop", "one", lambda obj: obj["status"].update(step="of another version"))
+    assert (await stored(releases)).status.phase is Phase.FAILED
+    assert (await ask(commands.abort, releases, clock)).spec.abort is not None

@@ -83,7 +83,9 @@ def test_taking_two_different_shares_back_survives_a_crash_before_the_order_was_
     story = Story(given.release(Phase.ANALYSING, step=1, drift=drifted, wishes=wishes))
     order = (SetRoute(Route(percent=30, epoch=4), hand),)
     assert story.sees(hand, given.seconds(60)) == order
-    assert story.status.confirmed == Confirmed(route=Route(percent=20, epoch=3), at=story.now, percents=(20, 5))
+    assert story.status.confirmed == Confirmed(
+        route=Route(percent=20, epoch=3), at=story.now, percents={str(MESH): 20, str(EDGE): 5}
+    )
     assert story.sees(hand) == order
 
 
@@ -136,3 +138,62 @@ def test_a_versions_own_service_is_not_ours_to_remove() -> None:
     story = Story(given.release(Phase.ROLLING_BACK, policy=policy, added_destination=False))
     assert story.sees(given.as_ordered(story.release), given.seconds(5)) == ()
     assert story.status.phase is Phase.ROLLED_BACK
+
+
+def test_a_route_that_cannot_be_read_in_part_holds_the_release() -> None:
+    story = Story(HOLDING)
+    half = given.as_ordered(HOLDING, parts=(Part(MESH, *ORDERED, revision="7"),), unread=(EDGE,))
+    assert story.sees(half) == ()
+    assert story.status.phase is Phase.ANALYSING
+    assert story.told("traffic.unreadable") == 1
+    story.sees(said(ORDERED, ORDERED))
+    assert story.told("traffic.readable") == 1
+
+
+def test_an_abort_goes_wherever_it_can_and_does_not_end_before_all_was_seen() -> None:
+    story = Story(given.release(Phase.ANALYSING, step=1, wishes={"abort": given.wish()}, added_subset=False))
+    half = given.as_ordered(HOLDING, parts=(Part(MESH, *ORDERED, revision="7"),), unread=(EDGE,))
+    back = Route(percent=0, epoch=4)
+    assert SetRoute(back, half) in story.sees(half)
+    there = given.mesh(0, 4, parts=(Part(MESH, 0, 4, given.NAME, "8"),), unread=(EDGE,))
+    assert story.sees(there) == (SetRoute(back, there),)
+    assert story.status.phase is Phase.ROLLING_BACK
+    all_back: Said = (0, 4, given.NAME)
+    story.turn(given.seen(said(all_back, all_back, listed=frozenset({given.STABLE}))))
+    assert story.status.phase.value == "Aborted"
+
+
+def test_nothing_begins_on_a_route_that_cannot_be_read_in_part() -> None:
+    for age, patience in ((0, 1), (60, 15), (600, 30)):
+        story = Story(given.release(Phase.PENDING), given.NOW + given.seconds(age))
+        assert story.sees(given.untouched(unread=(EDGE,))) == ()
+        assert story.status.phase is Phase.PENDING
+        assert story.last is not None
+        assert story.last.requeue_after == given.seconds(patience)
+    ageless = given.release(Phase.PENDING).model_copy(update={"created_at": None})
+    story = Story(ageless)
+    story.sees(given.untouched(unread=(EDGE,)))
+    assert story.last is not None
+    assert story.last.requeue_after == given.seconds(1)
+
+
+CLAIMING = given.release(Phase.PREPARING, confirmed=None, authors={str(MESH): "", str(EDGE): "ledger-v1"})
+"""Ordered 0 % under epoch 1 when the gateway's last author was ledger-v1."""
+
+
+def test_a_claim_is_not_written_over_one_that_came_in_between() -> None:
+    order = CLAIMING.status.order
+    assert order is not None
+    claimed: Said = (0, order.epoch, given.NAME)
+    assert standing(CLAIMING.status, said(claimed, (0, 0, "ledger-v1")), given.NAME) is Standing.PENDING
+    assert standing(CLAIMING.status, said(claimed, (0, 0, "ledger-v2")), given.NAME) is Standing.TAKEN
+
+
+def test_what_another_release_took_is_left_to_it_and_the_rest_goes_back() -> None:
+    story = Story(given.release(Phase.ANALYSING, step=1, added_destination=False, added_subset=False))
+    robbed = said(ORDERED, (0, 9, "ledger-v2"))
+    assert story.sees(robbed) == (SetRoute(Route(percent=0, epoch=4), robbed),)
+    assert story.status.phase is Phase.ROLLING_BACK
+    assert story.sees(robbed) == (SetRoute(Route(percent=0, epoch=4), robbed),)
+    story.sees(said((0, 4, given.NAME), (0, 9, "ledger-v2")))
+    assert story.status.phase.value == "Aborted"

@@ -20,8 +20,12 @@ class FakeLeg:
     """Version -> weight of every destination of the route; together 100."""
     epoch: int = 0
     release: str = ""
+    namespace: str = ""
+    """Where that release is, if not where whoever looks is."""
     revision: int = 1
     gone: bool = False
+    unread: str = ""
+    """Why it cannot be read; "" where it can."""
 
     def percent(self, version: str) -> int:
         """Share of a version; the only destination takes everything."""
@@ -30,6 +34,10 @@ class FakeLeg:
     def carriers(self) -> set[str]:
         """The versions that receive requests."""
         return {version for version in self.weights if self.percent(version) > 0}
+
+    def author(self, target: Target) -> str:
+        """Who ordered last, as the target's namespace says it."""
+        return self.release if self.namespace in {"", target.namespace} else f"{self.namespace}/{self.release}"
 
 
 async def _at_once() -> None:
@@ -88,12 +96,12 @@ class FakeMesh:
 
     def replace(self, canary: str, percent: int, stable: str = "v1", leg: int = 0) -> None:
         """A person puts an object of their own there (`kubectl replace`): the annotations are lost."""
-        self.all[leg].epoch, self.all[leg].release = 0, ""
+        self.all[leg].epoch, self.all[leg].release, self.all[leg].namespace = 0, "", ""
         self.edit(canary, percent, stable, leg)
 
     def forget_the_name(self, leg: int = 0) -> None:
         """Somebody's tool drops one of the two annotations."""
-        self.all[leg].release = ""
+        self.all[leg].release = self.all[leg].namespace = ""
         self.all[leg].revision += 1
 
     def delete(self, leg: int | None = None) -> None:
@@ -111,18 +119,25 @@ class FakeMesh:
             return Gone(f"there is no VirtualService {target.legs[0]}")
         target = self._with_legs(target)
         pairs = list(zip(target.legs, self.all, strict=True))
-        said = [(leg, self._reading(one, target)) for leg, one in pairs if not one.gone]
-        return joined(target, said, [leg for leg, one in pairs if one.gone])
+        unread = [leg for leg, one in pairs if one.unread]
+        said = [(leg, self._reading(one, target)) for leg, one in pairs if not one.gone and not one.unread]
+        if not said:
+            return Unavailable(f"VirtualService {unread[0]} cannot be read")
+        return joined(target, said, [leg for leg, one in pairs if one.gone and not one.unread], unread)
 
     async def set_route(self, target: Target, route: Route, seen: Mesh) -> None:
         """As the port says: where the share falls first, one by one; then where it rises, if nothing is in the way."""
         self._answer()
         target = self._with_legs(target)
-        there = [(leg, one) for leg, one in zip(target.legs, self.all, strict=True) if leg not in seen.missing]
-        for _, one in there:
-            self._check_epoch(one, target, route)
+        pairs = [(leg, one) for leg, one in zip(target.legs, self.all, strict=True) if leg not in seen.missing]
+        there = [(leg, one) for leg, one in pairs if not one.unread]
         falling = [(leg, one) for leg, one in there if route.percent <= one.percent(target.canary)]
         rising = [(leg, one) for leg, one in there if route.percent > one.percent(target.canary)]
+        if all(route.percent == one.percent(target.canary) for _, one in falling):
+            if rising:
+                self._check_all_read()
+            for _, one in there:
+                self._check_epoch(one, target, route)
         failure: Conflict | Refused | None = None
         for leg, one in falling:
             try:
@@ -132,6 +147,7 @@ class FakeMesh:
                 failure = failure or error
         if failure is not None:
             raise failure
+        self._check_all_read()
         for leg, one in rising:
             self._check_order(leg, one, target, route, seen)
         if rising and seen.missing:
@@ -143,10 +159,11 @@ class FakeMesh:
         """As the port says."""
         self._answer()
         target = self._with_legs(target)
+        self._check_all_read()
         there = [(leg, one) for leg, one in zip(target.legs, self.all, strict=True) if leg not in seen.missing]
         for leg, one in there:
             self._check_revision(leg, one, seen)
-            if one.release not in {"", target.release}:
+            if one.author(target) not in {"", target.release}:
                 raise Conflict("another release ordered this route")
             if one.percent(version) > 0:
                 raise Refused(f"{version} still receives traffic")
@@ -177,7 +194,7 @@ class FakeMesh:
         return Mesh(
             percent=one.percent(target.canary),
             epoch=one.epoch,
-            release=one.release,
+            release=one.author(target),
             stable=_stable(one, target),
             listed=frozenset(one.weights),
             subsets=frozenset(self.subsets),
@@ -187,6 +204,7 @@ class FakeMesh:
 
     def _check_order(self, leg: Leg, one: FakeLeg, target: Target, route: Route, seen: Mesh) -> None:
         self._check_revision(leg, one, seen)
+        self._check_epoch(one, target, route)
         here, stable = one.percent(target.canary), target.stable or _stable(one, target)
         if route.percent < here and stable not in self.subsets and target.canary in self.subsets:
             raise Refused("the subset to which the traffic would return is not there")
@@ -202,16 +220,20 @@ class FakeMesh:
         if leg != target.legs[0]:
             await self.between()
             self._check_revision(leg, one, seen)
-        before = (dict(one.weights), one.epoch, one.release)
+        before = (dict(one.weights), one.epoch, one.author(target))
         if route.percent != one.percent(target.canary):
             _shift(one, target.canary, target.stable or _stable(one, target) or "", route.percent)
-        one.epoch, one.release = route.epoch, target.release
-        if before != (one.weights, one.epoch, one.release):
+        one.epoch, one.release, one.namespace = route.epoch, target.release, target.namespace
+        if before != (one.weights, one.epoch, one.author(target)):
             one.revision += 1
 
     def _answer(self) -> None:
         if self.outage:
             raise Outage(self.outage)
+
+    def _check_all_read(self) -> None:
+        if any(one.unread for one in self.all):
+            raise Outage("a VirtualService cannot be read")
 
     def _check_revision(self, leg: Leg, one: FakeLeg, seen: Mesh) -> None:
         known = {part.leg: part.revision for part in seen.parts} or {leg: seen.revision}
@@ -219,7 +241,7 @@ class FakeMesh:
             raise Conflict("the VirtualService changed since it was read")
 
     def _check_epoch(self, one: FakeLeg, target: Target, route: Route) -> None:
-        if one.epoch > route.epoch or (one.epoch == route.epoch and one.release not in {"", target.release}):
+        if one.epoch > route.epoch or (one.epoch == route.epoch and one.author(target) not in {"", target.release}):
             raise Conflict("the VirtualService carries a newer order")
 
     def _problem(self, one: FakeLeg, target: Target) -> Problem | None:
@@ -228,7 +250,7 @@ class FakeMesh:
         stable, carriers = target.stable or _stable(one, target), one.carriers()
         if target.stable is not None and carriers - {target.canary, target.stable}:
             return Problem("other-version", "a third version receives traffic")
-        if len(carriers) == 2 and not (one.release == target.release and target.canary in carriers):
+        if len(carriers) == 2 and not (one.author(target) == target.release and target.canary in carriers):
             return Problem("already-split", "the route is already split")
         if stable is not None and stable not in self.subsets:
             return Problem("subset-missing", f"there is no subset for {stable}, which holds the traffic")

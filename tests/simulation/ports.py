@@ -225,14 +225,18 @@ class GatedTraffic:
         self._runner.disturbed |= str(mesh.revision) != seen.revision
         before = [(leg.percent(target.canary), leg.release) for leg in mesh.all]
 
-        def tell() -> None:
+        revisions = [leg.revision for leg in mesh.all]
+
+        def tell(*, over: bool) -> None:
             for number, leg in enumerate(mesh.all):
-                if not leg.gone and number not in told and (leg.release, leg.epoch) == (target.release, route.epoch):
+                as_ordered = (leg.release, leg.epoch) == (target.release, route.epoch)
+                written = over or leg.revision != revisions[number]
+                if not leg.gone and number not in told and as_ordered and written:
                     told.add(number)
                     self._sim.invariants.ordered(target, route, before[number], healths, number)
 
         async def half_written() -> None:
-            tell()
+            tell(over=False)
             await self._ports.call("between")
 
         token = BETWEEN.set(half_written)
@@ -240,7 +244,7 @@ class GatedTraffic:
             await mesh.set_route(target, route, seen)
         finally:
             BETWEEN.reset(token)
-        tell()
+        tell(over=True)
         self._sim.pairs_written += len(told) > 1
         await self._ports.reply("set_route")
 

@@ -49,7 +49,7 @@ def _rule(code: str, severity: str, meaning: str, action: str, link: str) -> Rul
 
 
 _ALL = (
-    _rule("not-looked", "warning/info", "The API server does not let us read this, so nothing is known of it.",
+    _rule("not-looked", "warning/info/error", "The API server does not let us read this, so nothing is known of it.",
           "grant the right, or look at it yourself", _RIGHTS),
     _rule("virtual-service-missing", "error", "A VirtualService of the policy does not exist: no route can be stepped.",
           "create it, or name the right one in route", _VIRTUAL),
@@ -92,7 +92,7 @@ _ALL = (
           "A Gateway API route is attached to the same Service. Istio calls the mixture undefined: which of the two is "
           "in force nobody can tell.",
           "keep the VirtualService or the Gateway API route, not both", _ISTIO + "ambient/usage/l7-features/"),
-    _rule("service-missing", "error", "There is no such Service: nobody can call it.",
+    _rule("service-missing", "error/warning", "There is no such Service: nobody can call it.",
           "create it, or name the service that is meant", _SERVICE),
     _rule("service-external-name", "warning",
           "The Service is a name for something outside: its pods are not Istio's to choose between.",
@@ -115,7 +115,7 @@ _ALL = (
           "Pods of the version have no proxy: they report no metrics of their own, speak no mTLS, and as clients they "
           "follow no weights.",
           "let the pods be injected, and restart them", _SIDECAR),
-    _rule("version-label-differs", "error",
+    _rule("version-label-differs", "error/warning",
           "Pods of the version carry another version label than its subset selects by: the subset is empty, its share "
           "is answered 503 UH.",
           "set the label in the Deployment's pod template, or name the right one in podLabel", _PODS),
@@ -136,8 +136,10 @@ _ALL = (
           "remove the override, or enable the metric for these namespaces", _TELEMETRY),
     _rule("telemetry-tags", "warning", "A Telemetry removes or replaces a label that the release is judged by.",
           "remove the tagOverride", _TELEMETRY),
-    _rule("no-prometheus", "error", "Prometheus does not answer: nothing could be judged, so nothing would advance.",
-          "see that the address, the token and the network policy are right", _PROMETHEUS),
+    _rule("series-not-read", "warning",
+          "Prometheus answers, but refuses a question about the service, or takes too long over it: the rules that "
+          "need the answer were left out.",
+          "ask Prometheus how many series the service has; the release may not be judged in time", _PROMETHEUS),
     _rule("no-traffic", "warning", "There are no requests to the service: a canary cannot be judged without.",
           "release while there is traffic, or send some", _METRICS),
     _rule("no-reporter", "error",

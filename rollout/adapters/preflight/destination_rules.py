@@ -35,6 +35,8 @@ def shadows(scene: Scene, rules: Sequence[JsonObject], needed: Sequence[str]) ->
         home, spec = namespace_of(rule), spec_of(rule)
         if home in {scene.target.namespace, scene.root} or not scene.covers(spec.get("host"), home):
             continue
+        if not exported(rule, home):
+            continue
         there = {mapping(one).get("name") for one in sequence(spec.get("subsets"))}
         lacking = [name for name in needed if name not in there]
         if not lacking:

@@ -22,6 +22,7 @@ from rollout.adapters.preflight import (
     virtual_services,
 )
 from rollout.adapters.preflight.catalogue import found, of_the_route
+from rollout.adapters.preflight.mesh_lists import MeshLists
 from rollout.adapters.preflight.mesh_series import MeshSeries, PrometheusSeries
 from rollout.adapters.preflight.reading import Reader
 from rollout.adapters.preflight.rehearsal import Rehearsal
@@ -32,6 +33,8 @@ from rollout.core.preflight import Finding, Report, Severity, VersionLabel
 from rollout.core.route import Gone, Leg, Mesh, Target, Unavailable, subset_name
 from rollout.ports import Clock, Conflict, NotFound, Outage, Refused
 
+_AT_ONCE = 4
+"""Inspections that read from the cluster: each sends some twenty requests."""
 _ORDER: Mapping[Severity, int] = {"error": 0, "warning": 1, "info": 2}
 
 
@@ -44,7 +47,8 @@ class ClusterPreflight:
         clock: for the time of the queries.
         domain: DNS domain of the cluster.
         root: Istio's root namespace.
-        seconds: all of it may take.
+        seconds: each of its parts may take: what is told of the service, what is near it, the dry run.
+        listing_seconds: reading one list of the whole mesh may take, from when its turn has come.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class ClusterPreflight:
         domain: str = "cluster.local",
         root: str = "istio-system",
         seconds: float = 10.0,
+        listing_seconds: float = 60.0,
     ) -> None:
         self._cluster = cluster
         self._prometheus = prometheus
@@ -63,12 +68,22 @@ class ClusterPreflight:
         self._domain = domain
         self._root = root
         self._seconds = seconds
+        self._lists = MeshLists(cluster, seconds=listing_seconds)
+        self._turn = asyncio.Semaphore(_AT_ONCE)
 
     async def inspect(self, target: Target, policy: PolicySpec) -> Report | Unavailable:
-        """Look at all of it. Never raises; what may not be read is a finding."""
+        """Look at all of it. Never raises; what may not be read is a finding.
+
+        Unavailable where anything did not answer, Prometheus too: an error is for good, and an outage passes.
+        """
+        began = asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout(self._seconds):
-                return await self._inspect(target, policy)
+            reader = Reader(self._cluster, self._lists)
+            report = await self._inspect(target, policy, reader)
+            if isinstance(report, Report) and report.errors and reader.oldest < began:
+                # Nobody is refused for what was mended before we were asked.
+                report = await self._inspect(target, policy, Reader(self._cluster, self._lists, since=began))
+            return report
         except TimeoutError:
             return Unavailable(f"the surroundings of {target.service} could not be read within {self._seconds:g} s")
         except (Outage, Refused, Conflict, NotFound) as error:
@@ -76,32 +91,48 @@ class ClusterPreflight:
         except Exception as error:  # noqa: BLE001 - whoever waits is told, whatever an object held; the port never raises
             return Unavailable(f"the surroundings of {target.service} cannot be read: {error!r}")
 
-    async def _inspect(self, target: Target, policy: PolicySpec) -> Report | Unavailable:
+    async def _inspect(self, target: Target, policy: PolicySpec, reader: Reader) -> Report | Unavailable:
         scene = Scene(target, policy, self._domain, self._root)
-        reader = Reader(self._cluster)
-        mesh, seen, named = await asyncio.gather(
-            IstioTraffic(self._cluster).observe(target),
-            self._prometheus.read(scene.hosts, self._clock.now()),
-            surroundings.routing(reader, target),
-        )
+        # It has a queue and deadlines of its own.
+        seen = await self._prometheus.read(scene.hosts, self._clock.now())
+        if isinstance(seen, Unavailable):
+            return seen
+        async with self._turn:
+            return await self._in_turn(scene, seen, reader)
+
+    async def _in_turn(self, scene: Scene, seen: MeshSeries, reader: Reader) -> Report | Unavailable:
+        target, policy = scene.target, scene.policy
+        async with asyncio.timeout(self._seconds):
+            mesh, named = await asyncio.gather(
+                IstioTraffic(self._cluster).observe(target), surroundings.routing(reader, target)
+            )
         if isinstance(mesh, Unavailable):
             return mesh
         if (trouble := reader.trouble()) is not None:
             return trouble
         stable = target.stable or (mesh.stable if isinstance(mesh, Mesh) else None)
-        scene = replace(scene, target=replace(target, stable=stable))
-        if not isinstance(seen, Unavailable):
-            scene = replace(scene, clients=series.client_namespaces(seen), reporters=series.reporters_of(seen))
-        there = await surroundings.around(reader, scene, named)
+        scene = replace(
+            scene,
+            target=replace(target, stable=stable),
+            clients=series.client_namespaces(seen),
+            reporters=series.reporters_of(seen),
+        )
+        whole = await surroundings.mesh_wide(reader)
         if (trouble := reader.trouble()) is not None:
             return trouble
-        routed = await self._route(scene, mesh)
-        rehearsed = []
-        if isinstance(mesh, Mesh) and not routed:
-            rehearsed = await Rehearsal(self._cluster).of(scene.target, policy, mesh)
+        async with asyncio.timeout(self._seconds):
+            there = await surroundings.around(reader, scene, named, whole)
+        if (trouble := reader.trouble()) is not None:
+            return trouble
+        async with asyncio.timeout(self._seconds):
+            routed = await self._route(scene, mesh)
+            rehearsed = []
+            if isinstance(mesh, Mesh) and not routed:
+                rehearsed = await Rehearsal(self._cluster).of(scene.target, policy, mesh)
         label, metrics = _metrics(scene, seen)
-        findings = [*routed, *rehearsed, *_around(scene, there, label), *_callers(scene, there, seen), *metrics]
-        findings += reader.findings()
+        # In a thread: over some thousands of objects it takes a tenth of a second, which the loop has not.
+        around = await asyncio.to_thread(lambda: [*_around(scene, there, label), *_callers(scene, there, seen)])
+        findings = [*routed, *rehearsed, *around, *metrics, *reader.findings(slots=bool(target.slots))]
         findings.sort(key=lambda one: _ORDER[one.severity])
         return Report(tuple(dict.fromkeys(findings)), label)
 
@@ -135,16 +166,15 @@ def _missing(leg: Leg) -> Finding:
     return found("virtual-service-missing", f"VirtualService {leg}", f"there is no VirtualService {leg}")
 
 
-def _metrics(scene: Scene, seen: MeshSeries | Unavailable) -> tuple[VersionLabel | None, list[Finding]]:
+def _metrics(scene: Scene, seen: MeshSeries) -> tuple[VersionLabel | None, list[Finding]]:
     """What Prometheus tells, and the label that the release is judged by."""
-    if isinstance(seen, Unavailable):
-        return None, [found("no-prometheus", scene.service, seen.message)]
     label, said = series.version_label(scene, seen)
     rules = (
         series.reporting(scene, seen),
         series.tags(scene, seen, label),
         series.buckets(scene, seen),
         series.scraping(scene, seen),
+        series.unread(scene, seen),
     )
     return label, [*(one for rule in rules for one in rule), *said]
 
@@ -183,8 +213,7 @@ def _around(scene: Scene, there: Surroundings, label: VersionLabel | None) -> It
     yield from virtual_services.roots(sorted_out)
 
 
-def _callers(scene: Scene, there: Surroundings, seen: MeshSeries | Unavailable) -> Iterator[Finding]:
+def _callers(scene: Scene, there: Surroundings, seen: MeshSeries) -> Iterator[Finding]:
     """Clients that the stepped VirtualServices do not reach."""
-    if not isinstance(seen, Unavailable):
-        sorted_out = virtual_services.carriers(scene, there.virtual_services)
-        yield from virtual_services.unreached(sorted_out, series.client_workloads(seen))
+    sorted_out = virtual_services.carriers(scene, there.virtual_services)
+    yield from virtual_services.unreached(sorted_out, series.client_workloads(seen))

@@ -4,12 +4,14 @@ Belongs here: gets and lists with fallbacks, discovery. Does not belong here: wh
 """
 
 import asyncio
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from rollout.adapters.cluster import Cluster, Denied
 from rollout.adapters.destination_rule import JsonObject, mapping, sequence
 from rollout.adapters.preflight.catalogue import found
+from rollout.adapters.preflight.mesh_lists import MeshLists, Trim, trimmed, trimmed_rule, trimmed_service
 from rollout.adapters.preflight.scene import listed, name_of, namespace_of
 from rollout.core.preflight import Finding
 from rollout.core.route import Unavailable
@@ -26,6 +28,8 @@ class Kind:
     """Best first."""
     plural: str
     kind: str
+    trim: Trim = trimmed
+    """What is kept of each in a list."""
 
     @property
     def resource(self) -> str:
@@ -37,8 +41,8 @@ SERVICES = Kind("", ("v1",), "services", "Service")
 PODS = Kind("", ("v1",), "pods", "Pod")
 DEPLOYMENTS = Kind("apps", ("v1",), "deployments", "Deployment")
 _ISTIO = ("v1", "v1beta1", "v1alpha3")
-VIRTUAL_SERVICES = Kind("networking.istio.io", _ISTIO, "virtualservices", "VirtualService")
-DESTINATION_RULES = Kind("networking.istio.io", _ISTIO, "destinationrules", "DestinationRule")
+VIRTUAL_SERVICES = Kind("networking.istio.io", _ISTIO, "virtualservices", "VirtualService", trimmed_service)
+DESTINATION_RULES = Kind("networking.istio.io", _ISTIO, "destinationrules", "DestinationRule", trimmed_rule)
 TELEMETRIES = Kind("telemetry.istio.io", ("v1", "v1alpha1"), "telemetries", "Telemetry")
 HTTP_ROUTES = Kind("gateway.networking.k8s.io", ("v1", "v1beta1"), "httproutes", "HTTPRoute")
 GRPC_ROUTES = Kind("gateway.networking.k8s.io", ("v1", "v1beta1"), "grpcroutes", "GRPCRoute")
@@ -49,6 +53,11 @@ class Reader:
     """Reads for one preflight. Never raises: whoever has read several things at once asks `trouble` afterwards."""
 
     cluster: Cluster
+    lists: MeshLists
+    since: float | None = None
+    """Lists of the whole mesh have to be read after this, in the loop's time; None: any that is good still."""
+    oldest: float = math.inf
+    """When reading the oldest of them began."""
     denied: set[tuple[str, str, str]] = field(default_factory=set)
     """(verb, resource, namespace) that we have no right to; namespace "" is all of them."""
     elsewhere: dict[str, frozenset[str]] = field(default_factory=dict)
@@ -87,17 +96,19 @@ class Reader:
         return (verb, kind.resource, namespace) not in self.denied
 
     async def everywhere(self, kind: Kind) -> list[JsonObject] | None:
-        """All objects of the cluster; None where that is not allowed."""
+        """All objects of the cluster, trimmed; None where that is not allowed."""
         path = self._collection(kind, None)
         if path is None:
             return []
         try:
-            return await self.cluster.list(path)
+            items, began = await self.lists.whole(path, kind.trim, self.since)
         except Denied:
             return None
         except (Outage, Refused, Conflict, NotFound) as error:
             self._fail(error)
             return []
+        self.oldest = min(self.oldest, began)
+        return [*items]
 
     async def inside(self, kind: Kind, namespaces: Iterable[str]) -> list[JsonObject]:
         """All objects of these namespaces, as far as we may."""
@@ -119,8 +130,8 @@ class Reader:
             self._fail(error)
         return []
 
-    def findings(self) -> list[Finding]:
-        """What could not be looked at, by right."""
+    def findings(self, *, slots: bool = False) -> list[Finding]:
+        """What could not be looked at, by right; `slots`: the release will write a version into a fixed subset."""
         by_right: dict[tuple[str, str], set[str]] = {}
         for verb, resource, namespace in self.denied:
             by_right.setdefault((verb, resource), set()).add(namespace)
@@ -133,7 +144,18 @@ class Reader:
             for (verb, resource), namespaces in sorted(by_right.items())
         ]
         for resource, namespaces in sorted(self.elsewhere.items()):
-            if namespaces:
+            if slots and resource == VIRTUAL_SERVICES.resource:
+                told.append(
+                    found(
+                        "not-looked",
+                        resource,
+                        f"no right to list {resource} in all namespaces, and one that is not seen may send requests to "
+                        "the subset that the release would give to its version",
+                        action=f"grant `list` on {resource} in all namespaces (a ClusterRole) to the account that asks",
+                        severity="error",
+                    )
+                )
+            elif namespaces:
                 message = f"no right to list {resource} in all namespaces: looked at {listed(namespaces)} only"
                 told.append(found("not-looked", resource, message, severity="info"))
         return told

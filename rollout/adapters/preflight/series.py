@@ -12,6 +12,7 @@ from rollout.adapters.preflight.scene import Scene, listed
 from rollout.core.preflight import Finding, VersionLabel
 
 _NOBODY = frozenset({"", "unknown"})
+_DESTINATION = ("destination_workload", "destination_canonical_revision", "destination_version")
 _PATIENCE = 1.5
 """Scrapes may be this many times slower than the policy's interval before it is worth a word."""
 
@@ -41,20 +42,30 @@ def reporting(scene: Scene, series: MeshSeries) -> Iterator[Finding]:
     wanted = scene.policy.metrics.reporters
     if {"source", "destination"} <= set(wanted):
         yield found("counted-twice", scene.service, "the policy counts reporters source and destination")
+    seen = reporters_of(series)
+    ours = [one for one in series.tags if one.get("reporter") in wanted]
     if not series.tags or series.moving is False:
         lately = "was never seen" if not series.tags else "got no request in the last ten minutes"
         yield found(
             "no-traffic", scene.service, f"it {lately} in Prometheus: a canary cannot be judged without traffic"
         )
-        return
-    seen = reporters_of(series)
-    if seen.isdisjoint(wanted):
+    elif not _reached(ours or series.tags):
+        yield found(
+            "no-traffic", scene.service, "none of its requests reached a pod: a canary cannot be judged by such ones"
+        )
+    elif not ours:
         there = listed(seen) or "nobody by name (the label is missing)"
         yield found(
             "no-reporter",
             scene.service,
             f"its requests are reported by {there}, but the policy counts {listed(wanted)} only",
         )
+
+
+def _reached(tags: Iterable[Labels]) -> list[Labels]:
+    """Those of requests that a pod was chosen for: of all others the proxy says `unknown`, which tells of no label."""
+    named = ((one, {one.get(label, "") for label in _DESTINATION}) for one in tags)
+    return [one for one, values in named if "unknown" not in values or not values <= _NOBODY]
 
 
 def tags(scene: Scene, series: MeshSeries, label: VersionLabel | None) -> Iterator[Finding]:
@@ -64,8 +75,12 @@ def tags(scene: Scene, series: MeshSeries, label: VersionLabel | None) -> Iterat
         return
     needed = ["response_code", "response_flags", *([label] if label else [])]
     absent = [tag for tag in needed if not any(one.get(tag) for one in ours)]
-    # Empty for plain HTTP, and an empty label is an absent one: only gRPC can tell.
-    grpc = [one for one in ours if one.get("request_protocol") == "grpc"]
+    # Empty for plain HTTP and for calls without an answer, and an empty label is an absent one.
+    grpc = [
+        one
+        for one in ours
+        if (one.get("request_protocol"), one.get("response_code"), one.get("response_flags")) == ("grpc", "200", "-")
+    ]
     if grpc and not any(one.get("grpc_response_status") for one in grpc):
         absent.append("grpc_response_status")
     if absent:
@@ -79,7 +94,7 @@ def version_label(scene: Scene, series: MeshSeries) -> tuple[VersionLabel | None
     for pods without labels; `destination_version` is lost wherever no answer came.
     """
     metrics, stable = scene.policy.metrics, scene.target.stable
-    ours = [one for one in series.tags if one.get("reporter") in metrics.reporters]
+    ours = _reached(one for one in series.tags if one.get("reporter") in metrics.reporters)
     if not ours or stable is None:
         return (None if metrics.version_label == "auto" else metrics.version_label), []
     workload = scene.policy.deployment_of(scene.target.service, stable)
@@ -126,7 +141,7 @@ def _seen(label: str, ours: Sequence[Labels]) -> str:
 def buckets(scene: Scene, series: MeshSeries) -> Iterator[Finding]:
     """Whether the histograms have the bounds that the policy names, and all the same ones."""
     latency = scene.policy.checks.latency
-    if not (latency.objectives or latency.compare != ()) or not series.moving:
+    if not (latency.objectives or latency.compare != ()) or not series.moving or "buckets" in series.unread:
         # Histograms come a flush later than counters: with a second sample of these they must be there.
         return
     counts: dict[float, float] = {}
@@ -159,6 +174,16 @@ def buckets(scene: Scene, series: MeshSeries) -> Iterator[Finding]:
             "buckets-not-as-told",
             scene.service,
             f"the histograms and metrics.buckets differ at {listed(apart)}",
+        )
+
+
+def unread(scene: Scene, series: MeshSeries) -> Iterator[Finding]:
+    """What Prometheus would not tell, though it answers."""
+    if series.unread:
+        yield found(
+            "series-not-read",
+            scene.service,
+            f"Prometheus answers, but not in time, or not at all, to the questions about {listed(series.unread, 9)}",
         )
 
 

@@ -9,17 +9,24 @@ from rollout.adapters.destination_rule import JsonObject, mapping, sequence
 from rollout.adapters.preflight.catalogue import found
 from rollout.adapters.preflight.scene import Scene, labelled, listed, spec_of
 from rollout.core.preflight import Finding
+from rollout.core.route import Target
 
 # pkg/config/protocol/instance.go, Parse; appProtocol: pkg/config/kube/conversion.go, ConvertProtocol.
 _HTTP = frozenset({"http", "http2", "grpc", "grpc-web", "kubernetes.io/h2c", "kubernetes.io/ws"})
 _TCP = frozenset({"tcp", "tls", "https", "mongo", "redis", "mysql", "udp", "hbone", "doublehbone", "kubernetes.io/wss"})
+
+_WAITS = "create it with the version; the release waits for it, and gives up after deadlines.ready"
 
 
 def of_service(scene: Scene, name: str, service: JsonObject | None) -> Iterator[Finding]:
     """What is wrong with one Service by the name `name`; None where the API server said that there is none."""
     if service is None:
         where = f"Service {scene.target.namespace}/{name}"
-        yield found("service-missing", where, f"there is no Service {name} in namespace {scene.target.namespace}")
+        missing = f"there is no Service {name} in namespace {scene.target.namespace}"
+        if name == _canarys_own(scene.target):
+            yield found("service-missing", where, f"{missing} yet", severity="warning", action=_WAITS)
+        else:
+            yield found("service-missing", where, missing)
         return
     where, spec = labelled("Service", service), spec_of(service)
     if spec.get("type") == "ExternalName":
@@ -28,6 +35,13 @@ def of_service(scene: Scene, name: str, service: JsonObject | None) -> Iterator[
     if spec.get("clusterIP") == "None":
         yield found("service-headless", where, "it is headless: clients that look up its pods pass the weights by")
     yield from _ports(where, spec)
+
+
+def _canarys_own(target: Target) -> str | None:
+    """The Service that only the canary's pods are behind: it may come with them, after the release was made."""
+    own = target.host_of(target.canary)
+    taken = {target.service, target.host_of(target.stable) if target.stable else None}
+    return None if own in taken else own
 
 
 def _ports(where: str, spec: JsonObject) -> Iterator[Finding]:

@@ -25,16 +25,15 @@ from rollout.adapters.preflight.scene import Scene
 from rollout.adapters.preflight.versions import selector_of
 from rollout.core.route import Target
 
+_LISTED = (VIRTUAL_SERVICES, DESTINATION_RULES, TELEMETRIES, HTTP_ROUTES, GRPC_ROUTES)
+
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """What can be read before anything is known of clients and versions."""
+    """The objects that the policy names, whole."""
 
     legs: list[JsonObject | None]
     rule: JsonObject | None
-    virtual_services: list[JsonObject] | None
-    """Of the whole cluster; None where we have no right to that."""
-    destination_rules: list[JsonObject] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,28 +59,41 @@ class Surroundings:
 
 
 async def routing(reader: Reader, target: Target) -> Routing:
-    """The objects that the policy names, with their metadata, and all others of their kinds; see `Reader.trouble`."""
+    """Read them; see `Reader.trouble`."""
     await reader.discover()
-    rule, legs, virtual_services, rules = await asyncio.gather(
+    rule, legs = await asyncio.gather(
         reader.get(DESTINATION_RULES, target.namespace, target.destination_rule),
         asyncio.gather(*(reader.get(VIRTUAL_SERVICES, leg.namespace, leg.virtual_service) for leg in target.legs)),
-        reader.everywhere(VIRTUAL_SERVICES),
-        reader.everywhere(DESTINATION_RULES),
     )
-    return Routing([*legs], rule, virtual_services, rules)
+    return Routing([*legs], rule)
 
 
-async def around(reader: Reader, scene: Scene, known: Routing) -> Surroundings:
+async def mesh_wide(reader: Reader) -> dict[str, list[JsonObject] | None]:
+    """All objects of the cluster by `Kind.plural`; None where we have no right to that. Waits for its turn.
+
+    Ends with the first one that cannot be read; see `Reader.trouble`.
+    """
+    whole: dict[str, list[JsonObject] | None] = {}
+    for kind in _LISTED:
+        whole[kind.plural] = await reader.everywhere(kind)
+        if reader.trouble() is not None:
+            break
+    return whole
+
+
+async def around(
+    reader: Reader, scene: Scene, known: Routing, whole: Mapping[str, list[JsonObject] | None]
+) -> Surroundings:
     """The rest: with no right to look everywhere, of the namespaces that have to do with the service."""
     target = scene.target
     near = {target.namespace, *scene.clients, *(leg.namespace for leg in target.legs)}
     names = [host.partition(".")[0] for host in scene.hosts]
     virtual_services, rules, bent, http, grpc = await asyncio.gather(
-        _or_near(reader, VIRTUAL_SERVICES, near, known.virtual_services),
-        _or_near(reader, DESTINATION_RULES, near, known.destination_rules),
-        _everywhere(reader, TELEMETRIES, near | {scene.root}),
-        _everywhere(reader, HTTP_ROUTES, near),
-        _everywhere(reader, GRPC_ROUTES, near),
+        _or_near(reader, VIRTUAL_SERVICES, near, whole),
+        _or_near(reader, DESTINATION_RULES, near, whole),
+        _or_near(reader, TELEMETRIES, near | {scene.root}, whole),
+        _or_near(reader, HTTP_ROUTES, near, whole),
+        _or_near(reader, GRPC_ROUTES, near, whole),
     )
     services, canary, stable = await asyncio.gather(
         asyncio.gather(*(reader.get(SERVICES, target.namespace, name) for name in names)),
@@ -105,11 +117,10 @@ async def around(reader: Reader, scene: Scene, known: Routing) -> Surroundings:
     )
 
 
-async def _everywhere(reader: Reader, kind: Kind, near: set[str]) -> list[JsonObject]:
-    return await _or_near(reader, kind, near, await reader.everywhere(kind))
-
-
-async def _or_near(reader: Reader, kind: Kind, near: set[str], everywhere: list[JsonObject] | None) -> list[JsonObject]:
+async def _or_near(
+    reader: Reader, kind: Kind, near: set[str], whole: Mapping[str, list[JsonObject] | None]
+) -> list[JsonObject]:
+    everywhere = whole[kind.plural]
     return everywhere if everywhere is not None else await reader.inside(kind, near)
 
 

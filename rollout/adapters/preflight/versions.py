@@ -15,6 +15,7 @@ from rollout.core.preflight import Finding, VersionLabel
 _PROXY = "istio-proxy"
 _REVISION = "service.istio.io/canonical-revision"
 _APP_VERSION = "app.kubernetes.io/version"
+_HASH = "pod-template-hash"
 _LATEST = "latest"
 
 
@@ -56,8 +57,31 @@ def readiness(scene: Scene, name: str, deployment: JsonObject | None) -> Iterato
         yield found("canary-not-ready", where, health.message)
 
 
+def own_pods(deployment: JsonObject | None, pods: Sequence[JsonObject]) -> list[JsonObject]:
+    """Those that run and are the Deployment's: selectors may overlap, and evicted pods stay until somebody looks.
+
+    A pod is owned by a ReplicaSet, and that of a Deployment is called `DEPLOYMENT-HASH`, where the hash is also a label
+    of its pods (kubernetes/pkg/controller/deployment/sync.go, getNewReplicaSet).
+    """
+    name = name_of(deployment or {})
+    return [pod for pod in pods if _runs(pod) and _owner(pod) == f"{name}-{_labels(pod).get(_HASH)}"]
+
+
+def _owner(pod: JsonObject) -> str | None:
+    owners = map(mapping, sequence(mapping(pod.get("metadata")).get("ownerReferences")))
+    return next((str(one.get("name")) for one in owners if one.get("kind") == "ReplicaSet"), None)
+
+
+def _runs(pod: JsonObject) -> bool:
+    phase = mapping(pod.get("status")).get("phase")
+    return mapping(pod.get("metadata")).get("deletionTimestamp") is None and phase not in {"Failed", "Succeeded"}
+
+
 def labels(scene: Scene, deployment: JsonObject | None, pods: Sequence[JsonObject]) -> Iterator[Finding]:
-    """Whether the canary's subset will select the canary's pods. In the host mode a Service does, by its own labels."""
+    """Whether the canary's subset will select the canary's pods. In the host mode a Service does, by its own labels.
+
+    The pod template decides; pods that differ from it were changed by hand, or are of an older template and will go.
+    """
     if deployment is None or scene.target.host is not None:
         return
     key, version = scene.target.version_label, scene.target.canary
@@ -69,6 +93,7 @@ def labels(scene: Scene, deployment: JsonObject | None, pods: Sequence[JsonObjec
             f"its pods carry {_said(key, carried)}, but the subset of {version} selects {key}={version}",
         )
         return
+    pods = own_pods(deployment, pods)
     apart = [pod for pod in pods if _labels(pod).get(key) != version]
     if apart:
         yield found(
@@ -76,11 +101,13 @@ def labels(scene: Scene, deployment: JsonObject | None, pods: Sequence[JsonObjec
             labelled("Pod", apart[0]),
             f"{len(apart)} of {len(pods)} pods carry {_said(key, _labels(apart[0]).get(key))}, but the subset of "
             f"{version} selects {key}={version}",
+            severity="warning",
         )
 
 
 def sidecars(scene: Scene, deployment: JsonObject | None, pods: Sequence[JsonObject]) -> Iterator[Finding]:
     """Whether the canary's pods are in the mesh."""
+    pods = own_pods(deployment, pods)
     bare = [pod for pod in pods if not in_mesh(pod)]
     if bare and deployment is not None:
         yield found(

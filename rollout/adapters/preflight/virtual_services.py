@@ -130,7 +130,7 @@ def _conflict(scene: Scene, ours: JsonObject, other: JsonObject, host: str, gate
         where,
         f"it has host {host} in the mesh as {labelled(_KIND, ours)} has: Istio follows the older one, "
         f"{labelled(_KIND, winner)}, and ignores {labelled(_KIND, loser)}",
-        severity="warning" if private else "error",
+        severity="warning" if private or loser is other else "error",
     )
 
 

@@ -3,7 +3,8 @@
 import pytest
 
 from rollout.adapters.destination_rule import with_subset
-from rollout.adapters.virtual_service import EPOCH, landing, ordered, reading, without
+from rollout.adapters.signature import EPOCH
+from rollout.adapters.virtual_service import landing, ordered, reading, without
 from rollout.core.route import Problem, Route
 from tests.adapters.istio.shapes import JsonObject, patched, target
 

@@ -9,8 +9,9 @@ import pytest
 from rollout.adapters.destination_rule import with_subset
 from rollout.adapters.host_split import Services, hosts_of
 from rollout.adapters.naming import UNASKED
+from rollout.adapters.signature import EPOCH, RELEASE
 from rollout.adapters.slots import with_slot
-from rollout.adapters.virtual_service import EPOCH, RELEASE, feeds, ordered, reading, without
+from rollout.adapters.virtual_service import feeds, ordered, reading, without
 from rollout.core.route import Problem, Route, Target
 from tests.adapters.istio.shapes import REVERSIBLE, SHAPES, STEPPABLE, JsonObject, Shape, patched
 
@@ -44,7 +45,8 @@ def with_destinations(shape: Shape, destinations: Any, epoch: int, revision: str
     """The shape as it came, but for its destinations and our two annotations."""
     result = copy.deepcopy(shape.virtual_service)
     result["spec"]["http"][shape.expected.get("index", 0)]["route"] = destinations
-    ours = {EPOCH: str(epoch), RELEASE: shape.target.release}
+    home = shape.target.legs[0].namespace == shape.target.namespace
+    ours = {EPOCH: str(epoch), RELEASE: ("" if home else "shop/") + shape.target.release}
     result["metadata"]["annotations"] = (result["metadata"].get("annotations") or {}) | ours
     result["metadata"]["resourceVersion"] = revision
     return result

@@ -1,6 +1,7 @@
 """Two VirtualServices of one service: golden pairs taken through a release, and what only pairs can do wrong."""
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from ruamel.yaml import YAML
 
 from rollout.adapters.cluster import Cluster
 from rollout.adapters.istio import IstioTraffic
-from rollout.adapters.virtual_service import EPOCH, RELEASE
+from rollout.adapters.signature import EPOCH, RELEASE
 from rollout.core.route import Leg, Mesh, Route, Target, Unavailable
 from rollout.ports import Conflict, Outage, Refused
 from rollout.sandbox.kubernetes.server import KubernetesServer
@@ -54,7 +55,7 @@ async def test_a_pair_is_stepped_together_and_nothing_else_of_it_changes(cluster
             wanted["spec"]["http"][index]["route"] = destinations
             wanted["metadata"]["annotations"] = (wanted["metadata"].get("annotations") or {}) | {
                 EPOCH: str(epoch),
-                RELEASE: whom.release,
+                RELEASE: ("" if leg.namespace == "shop" else "shop/") + whom.release,
             }
             now = await cluster.get(path_of(leg))
             for name in ("resourceVersion", "generation", "managedFields"):
@@ -163,19 +164,97 @@ async def test_a_problem_that_lasts_is_told_before_a_split_that_does_not(
     assert mesh.problem.code == "other-host"
 
 
-async def test_one_that_cannot_be_read_hides_them_all(
-    cluster: Cluster, server: KubernetesServer, traffic: IstioTraffic
+DEAF = [{"status": 403}, {"status": 503}, {"drop": True}]
+"""Ways in which the API server does not tell what an object says."""
+
+
+@pytest.mark.parametrize("fault", DEAF)
+@pytest.mark.parametrize("name", ["checkout", "public"])
+async def test_one_that_cannot_be_read_does_not_hide_the_other(
+    server: KubernetesServer, traffic: IstioTraffic, name: str, fault: JsonObject
 ) -> None:
-    server.faults.add(verb="get", resource="virtualservices", name="public", status=403)
-    assert isinstance(await traffic.observe(PAIR), Unavailable)
-    server.faults.clear()
+    server.faults.add(verb="get", resource="virtualservices", name=name, **fault)
     mesh = await traffic.observe(PAIR)
     assert isinstance(mesh, Mesh)
-    server.faults.add(verb="get", resource="virtualservices", name="public", status=503)
+    assert [leg.virtual_service for leg in mesh.unread] == [name]
+    assert [part.leg.virtual_service for part in mesh.parts] == [one for one in ("checkout", "public") if one != name]
+    assert mesh.missing == ()
+    assert mesh.problem is not None
+    assert mesh.problem.code == "leg-unreadable"
+
+
+@pytest.mark.parametrize("fault", DEAF)
+async def test_what_cannot_be_read_at_all_is_unavailable_even_where_the_rest_is_gone(
+    cluster: Cluster, server: KubernetesServer, traffic: IstioTraffic, fault: JsonObject
+) -> None:
+    server.faults.add(verb="get", resource="virtualservices", **fault)
+    assert isinstance(await traffic.observe(PAIR), Unavailable)
+    server.faults.clear()
+    server.faults.add(verb="get", resource="virtualservices", name="public", **fault)
+    absent = target(stable="v1", legs=(Leg("shop", "nowhere"), PAIR.legs[1]))
+    assert isinstance(await traffic.observe(absent), Unavailable)
+    mesh = await traffic.observe(target(stable="v1", legs=(*PAIR.legs, Leg("shop", "nowhere"))))
+    assert isinstance(mesh, Mesh)
+    assert (mesh.missing, mesh.unread) == ((Leg("shop", "nowhere"),), PAIR.legs[1:])
+    assert len(await cluster.list(AWAY)) == 1
+
+
+@pytest.mark.parametrize("fault", DEAF)
+@pytest.mark.parametrize("hidden", [0, 1])
+async def test_one_that_cannot_be_read_keeps_the_other_from_no_rollback(
+    cluster: Cluster, server: KubernetesServer, traffic: IstioTraffic, hidden: int, fault: JsonObject
+) -> None:
+    await order(traffic, PAIR, 30, 1)
+    server.faults.add(verb="get", resource="virtualservices", name=PAIR.legs[hidden].virtual_service, **fault)
+    mesh = await traffic.observe(PAIR)
+    assert isinstance(mesh, Mesh)
     with pytest.raises(Outage):
-        await traffic.set_route(PAIR, Route(percent=0, epoch=1), mesh)
-    # Nothing was written: what stands on the other one may be a newer order.
-    assert (await cluster.get(path_of(PAIR.legs[0])))["metadata"].get("annotations", {}) == {"team": "payments"}
+        await traffic.set_route(PAIR, Route(percent=0, epoch=2), mesh)
+    server.faults.clear()
+    assert await shares(cluster) == [30 * (hidden == 0), 30 * (hidden == 1)]
+    await order(traffic, PAIR, 0, 2)
+    assert await shares(cluster) == [0, 0]
+
+
+async def test_one_that_was_not_seen_is_looked_at_before_it_is_ordered(
+    cluster: Cluster, server: KubernetesServer, traffic: IstioTraffic
+) -> None:
+    await order(traffic, PAIR, 30, 1)
+    server.faults.add(verb="get", resource="virtualservices", name="public", status=503)
+    mesh = await traffic.observe(PAIR)
+    assert isinstance(mesh, Mesh)
+    server.faults.clear()
+    for percent in (60, 0):
+        with pytest.raises(Conflict):
+            await traffic.set_route(PAIR, Route(percent=percent, epoch=2), mesh)
+    assert await shares(cluster) == [0, 30]
+
+
+class WithoutDiscovery(Cluster):
+    """A cluster that says for some time only which versions of an API group it serves."""
+
+    silent = False
+
+    async def served_version(self, group: str, candidates: Sequence[str]) -> str:
+        if self.silent:
+            raise Outage("the API server does not answer")
+        return await super().served_version(group, candidates)
+
+
+async def test_a_leg_that_is_denied_makes_a_rollback_of_the_other_ask_nothing_more(
+    cluster: Cluster, server: KubernetesServer, traffic: IstioTraffic, tmp_path: Path
+) -> None:
+    await order(traffic, PAIR, 30, 1)
+    server.faults.add(verb="get", resource="virtualservices", name="public", status=403)
+    async with await WithoutDiscovery.connect(tmp_path / "kubeconfig") as other:
+        asking = IstioTraffic(other)
+        mesh = await asking.observe(PAIR)
+        assert isinstance(mesh, Mesh)
+        other.silent = True
+        with pytest.raises(Outage):
+            await asking.set_route(PAIR, Route(percent=0, epoch=2), mesh)
+    server.faults.clear()
+    assert await shares(cluster) == [0, 30]
 
 
 async def test_without_sight_of_the_cluster_a_leg_elsewhere_still_keeps_its_subset(

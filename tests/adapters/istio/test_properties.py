@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from rollout.adapters.destination_rule import subset_for, subsets_of, with_subset
 from rollout.adapters.host_split import Services
+from rollout.adapters.signature import order_of
 from rollout.adapters.slots import with_slot
-from rollout.adapters.virtual_service import feeds, landing, names_subset, order_of, ordered, reading, without
+from rollout.adapters.virtual_service import feeds, landing, names_subset, ordered, reading, without
 from rollout.core.route import Leg, Problem, Route, Target
 from tests.adapters.istio.shapes import RELEASE, JsonObject, patched, target
 
@@ -190,7 +191,7 @@ def test_an_order_changes_only_what_is_allowed_and_is_read_back(
     given_weights = weights_of_changed_route(service, after)
     assert all(type(weight) is int and 0 <= weight <= 100 for weight in given_weights)
     assert not given_weights or sum(given_weights) == 100
-    assert order_of(after) == (order.epoch, RELEASE)
+    assert order_of(after, whom, whom.legs[0]) == (order.epoch, RELEASE)
     now = reading(after, rule, whom)
     assert now.epoch == order.epoch
     if reading(service, rule, whom).problem is None or order.percent > 0:

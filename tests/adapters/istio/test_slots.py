@@ -113,16 +113,52 @@ async def test_another_virtual_service_that_lists_the_slot_at_0_is_no_obstacle(
     assert await versions(shop) == {"blue": "v1", "green": "v2"}
 
 
-async def test_a_leg_that_only_we_may_read_is_looked_at_too(
-    shop: Cluster, server: KubernetesServer, traffic: IstioTraffic
+@pytest.fixture
+def namespaced(server: KubernetesServer) -> None:
+    """The next list of all VirtualServices of the cluster is refused, those of namespaces are not."""
+    server.faults.add(verb="list", resource="virtualservices", status=403, times=1)
+
+
+@pytest.mark.usefixtures("namespaced")
+@pytest.mark.parametrize("legs", [WHOM.legs, (*WHOM.legs, Leg("ingress", "public"))])
+async def test_no_slot_is_taken_where_it_cannot_be_seen_who_sends_to_it(
+    shop: Cluster, traffic: IstioTraffic, legs: tuple[Leg, ...]
 ) -> None:
     edge = virtual_service(destination("green", host=FULL), name="public", namespace="ingress")
     await shop.create(SERVICES.replace("/shop/", "/ingress/"), edge)
-    both = target(stable="v1", slots=WHOM.slots, legs=(*WHOM.legs, Leg("ingress", "public")))
-    server.faults.add(verb="list", resource="virtualservices", status=403, times=1)
     with pytest.raises(Refused):
-        await traffic.add_subset(both, "v2")
+        await traffic.add_subset(target(stable="v1", slots=WHOM.slots, legs=legs), "v2")
     assert await versions(shop) == {"blue": "v1", "green": "v0"}
+
+
+@pytest.mark.usefixtures("namespaced")
+async def test_no_slot_is_added_where_it_cannot_be_seen_who_sends_to_it(cluster: Cluster) -> None:
+    await cluster.create(SERVICES, virtual_service(destination("green")))
+    await cluster.create(RULES, slots(green="v1"))
+    with pytest.raises(Refused):
+        await IstioTraffic(cluster).add_subset(WHOM, "v2")
+    assert await versions(cluster) == {"green": "v1"}
+
+
+async def test_a_version_that_has_a_slot_needs_no_right_to_see_who_sends_to_it(
+    shop: Cluster, server: KubernetesServer, traffic: IstioTraffic
+) -> None:
+    await traffic.add_subset(WHOM, "v2")
+    server.faults.add(verb="list", resource="virtualservices", status=403)
+    await traffic.add_subset(WHOM, "v2")
+    assert await versions(shop) == {"blue": "v1", "green": "v2"}
+
+
+@pytest.mark.usefixtures("namespaced")
+async def test_stable_gets_its_spoilt_slot_back_whoever_else_sends_there(shop: Cluster, traffic: IstioTraffic) -> None:
+    spoilt = [{"op": "replace", "path": f"/spec/subsets/{slot}/labels/version", "value": "v2"} for slot in (0, 1)]
+    await shop.patch(f"{RULES}/checkout", spoilt)
+    await shop.patch(
+        f"{SERVICES}/checkout",
+        [{"op": "replace", "path": f"/spec/http/0/route/{slot}/weight", "value": 100 * slot} for slot in (0, 1)],
+    )
+    await traffic.add_subset(WHOM, "v1")
+    assert await versions(shop) == {"blue": "v1", "green": "v2"}
 
 
 class HastyRival(Cluster):

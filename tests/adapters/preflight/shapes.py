@@ -115,16 +115,27 @@ def deployment(version: str, labels: Mapping[str, str] | None = None, ready: int
 def pod(
     version: str = "v2", name: str = "checkout-v2-a", containers: Iterable[str] = ("istio-proxy",), **more: Any
 ) -> JsonObject:
+    """`owner` is the ReplicaSet, that of checkout-v2 unless told; `phase`, `deleted` as they say."""
     names = ["checkout", *containers]
-    labels = {"app": "checkout", "version": version} | more.get("labels", {})
+    labels = {"app": "checkout", "version": version, "pod-template-hash": "5d8f"} | more.get("labels", {})
+    metadata = {"ownerReferences": [{"kind": "ReplicaSet", "name": more.get("owner", "checkout-v2-5d8f")}]}
+    if "deleted" in more:
+        metadata["deletionTimestamp"] = more["deleted"]
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": name, "namespace": "shop", "labels": labels, "annotations": more.get("annotations", {})},
+        "metadata": {
+            "name": name,
+            "namespace": "shop",
+            "labels": labels,
+            "annotations": more.get("annotations", {}),
+            **metadata,
+        },
         "spec": {
             "containers": [{"name": one, "image": f"registry.example/{one}:1"} for one in names],
             "initContainers": [{"name": one, "image": "x"} for one in more.get("init", ())],
         },
+        "status": {"phase": more.get("phase", "Running")},
     }
 
 

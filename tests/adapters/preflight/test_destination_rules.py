@@ -57,6 +57,14 @@ def test_rules_that_take_nothing_away_are_no_finding(namespace: str, host: str, 
     assert not said(shadows(scene(clients=["web"]), [rule], NEEDED))
 
 
+@pytest.mark.parametrize(
+    ("places", "found"), [(["pay"], False), (["."], True), (["web"], True), (["*"], True), (["pay", "web"], True)]
+)
+def test_a_rule_that_its_own_namespace_does_not_see_shadows_nothing_there(places: list[str], *, found: bool) -> None:
+    rule = destination_rule("v1", namespace="web", spec={"exportTo": places})
+    assert bool(said(shadows(scene(clients=["web"]), [rule], NEEDED))) is found
+
+
 def test_of_several_rules_for_the_host_the_younger_one_is_named() -> None:
     old = destination_rule("v1", name="zz", creationTimestamp="2026-01-01T00:00:00Z")
     new = destination_rule("v1", host="checkout", creationTimestamp="2026-02-01T00:00:00Z")

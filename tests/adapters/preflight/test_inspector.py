@@ -1,33 +1,24 @@
 """The whole preflight, against the embedded API and the real one: what is read, tried out, refused, and left alone."""
 
 import asyncio
-import itertools
 import json
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 
 from rollout.adapters.cluster import Cluster
 from rollout.adapters.preflight.inspector import ClusterPreflight
-from rollout.adapters.preflight.mesh_series import MeshSeries, PrometheusSeries
 from rollout.core.policy import PolicySpec
 from rollout.core.preflight import Report
-from rollout.core.route import Leg, Target, Unavailable
-from rollout.sandbox.control_plane import ControlPlane
-from rollout.sandbox.kubernetes.server import KubernetesServer
+from rollout.core.route import Leg, Unavailable
+from tests.adapters.preflight.conftest import COLLECTIONS, Shop
 from tests.adapters.preflight.shapes import (
-    JsonObject,
-    deployment,
     destination_rule,
     istio,
     series,
     service,
-    target,
     to,
     virtual_service,
 )
@@ -36,127 +27,11 @@ from tests.given import NOW
 
 PATIENCE = 15.0
 _NO_CLAIM = "!has(object.metadata.annotations) || !('rollout.dev/epoch' in object.metadata.annotations)"
-_numbers = itertools.count(1)
-_COLLECTIONS = {
-    "Service": "/api/v1/namespaces/{}/services",
-    "ServiceAccount": "/api/v1/namespaces/{}/serviceaccounts",
-    "Deployment": "/apis/apps/v1/namespaces/{}/deployments",
-    "VirtualService": "/apis/networking.istio.io/v1/namespaces/{}/virtualservices",
-    "DestinationRule": "/apis/networking.istio.io/v1/namespaces/{}/destinationrules",
-    "Telemetry": "/apis/telemetry.istio.io/v1/namespaces/{}/telemetries",
-    "Role": "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles",
-    "RoleBinding": "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings",
-}
-
-
-class Told(PrometheusSeries):
-    """A Prometheus that says what a test says."""
-
-    def __init__(self, answer: MeshSeries | Unavailable) -> None:
-        self.answer = answer
-
-    async def read(self, _hosts: object, _now: datetime) -> MeshSeries | Unavailable:
-        return self.answer
-
-
-@dataclass
-class Shop:
-    """A namespace with checkout in it, on one of the servers; objects of `shop` are put there."""
-
-    cluster: Cluster
-    namespace: str
-    prometheus: Told
-    server: KubernetesServer | None = None
-    plane: ControlPlane | None = None
-
-    def here(self, obj: JsonObject) -> JsonObject:
-        moved: JsonObject = json.loads(json.dumps(obj).replace("shop", self.namespace))
-        return moved
-
-    async def put(self, obj: JsonObject) -> JsonObject:
-        moved = self.here(obj)
-        return await self.cluster.create(_COLLECTIONS[moved["kind"]].format(moved["metadata"]["namespace"]), moved)
-
-    async def change(self, kind: str, *operations: JsonObject, name: str = "checkout") -> None:
-        await self.cluster.patch(f"{_COLLECTIONS[kind].format(self.namespace)}/{name}", operations)
-
-    async def revisions(self) -> list[str]:
-        paths = [_COLLECTIONS[kind].format(self.namespace) for kind in ("VirtualService", "DestinationRule")]
-        return [(await self.cluster.get(f"{path}/checkout"))["metadata"]["resourceVersion"] for path in paths]
-
-    def target(self, **changes: Any) -> Target:
-        legs = (Leg(self.namespace, "checkout"),)
-        return target(**{"namespace": self.namespace, "legs": legs, "stable": None} | changes)
-
-    async def inspected(self, policy: PolicySpec | None = None, **changes: Any) -> Report:
-        preflight = ClusterPreflight(self.cluster, self.prometheus, FakeClock(NOW))
-        report = await preflight.inspect(self.target(**changes), policy or PolicySpec())
-        assert isinstance(report, Report), report
-        return report
-
-    async def errors(self, **changes: Any) -> set[str]:
-        return {one.code for one in (await self.inspected(**changes)).errors}
 
 
 def warned(report: Report) -> set[tuple[str, str]]:
     """(code, object) of the warnings. Whether pods are ready by now is their nodes' business, and there are none."""
     return {(one.code, one.object) for one in report.warnings if one.code != "canary-not-ready"}
-
-
-@pytest.fixture(params=["embedded", "real"])
-def plane(request: pytest.FixtureRequest) -> ControlPlane | None:
-    if request.param == "embedded":
-        return None
-    found: ControlPlane = request.getfixturevalue("control_plane")
-    return found
-
-
-async def _shop(
-    path: Path, namespace: str, server: KubernetesServer | None, plane: ControlPlane | None
-) -> AsyncIterator[Shop]:
-    (server or plane).write_kubeconfig(path, namespace)  # type: ignore[union-attr] # one of them is there
-    async with await Cluster.connect(path) as cluster:
-        await cluster.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
-        made = Shop(cluster, namespace, Told(series()), server, plane)
-        for obj in (service(), destination_rule("v1"), virtual_service(), deployment("v1"), deployment("v2")):
-            await made.put(obj)
-        yield made
-        http = httpx2.AsyncClient(base_url=server.url) if server else plane.client()  # type: ignore[union-attr] # same
-        async with http:
-            await http.delete(f"/api/v1/namespaces/{namespace}")
-
-
-@pytest.fixture
-async def shop(plane: ControlPlane | None, tmp_path: Path) -> AsyncIterator[Shop]:
-    """On both servers."""
-    server = KubernetesServer() if plane is None else None
-    if server is not None:
-        await server.start()
-    try:
-        async for made in _shop(tmp_path / "kubeconfig", f"preflight-{next(_numbers)}", server, plane):
-            yield made
-    finally:
-        if server is not None:
-            await server.stop()
-
-
-@pytest.fixture
-async def embedded(tmp_path: Path) -> AsyncIterator[Shop]:
-    """Where the API can be made to fail."""
-    server = KubernetesServer()
-    await server.start()
-    try:
-        async for made in _shop(tmp_path / "kubeconfig", f"preflight-{next(_numbers)}", server, None):
-            yield made
-    finally:
-        await server.stop()
-
-
-@pytest.fixture
-async def real(control_plane: ControlPlane, tmp_path: Path) -> AsyncIterator[Shop]:
-    """Where there are rights, admission and all of Istio's kinds."""
-    async for made in _shop(tmp_path / "kubeconfig", f"preflight-{next(_numbers)}", None, control_plane):
-        yield made
 
 
 async def test_where_all_is_well_there_is_no_error_and_the_label_is_chosen(shop: Shop) -> None:
@@ -188,10 +63,35 @@ async def test_a_rule_in_a_client_s_namespace_is_found(shop: Shop) -> None:
     assert await shop.errors() == {"subset-shadowed"}
 
 
+async def younger(shop: Shop) -> tuple[Leg, ...]:
+    """A VirtualService for the host that has a rival which is older: the one that is there already."""
+    await shop.put(virtual_service(name="younger"))
+    return (Leg(shop.namespace, "younger"),)
+
+
 async def test_a_rival_and_what_lacks_in_the_objects_are_found_together(shop: Shop) -> None:
-    await shop.put(virtual_service(name="a-rival"))
+    legs = await younger(shop)
     await shop.change("Service", {"op": "replace", "path": "/spec/ports/0/name", "value": "tcp-x"})
-    assert await shop.errors() == {"virtual-service-conflict", "port-not-http"}
+    assert await shop.errors(legs=legs) == {"virtual-service-conflict", "port-not-http"}
+
+
+async def test_nobody_is_refused_for_what_was_mended_before_the_question(shop: Shop) -> None:
+    legs = await younger(shop)
+    preflight = ClusterPreflight(shop.cluster, shop.prometheus, FakeClock(NOW))
+    refused = await preflight.inspect(shop.target(legs=legs), PolicySpec())
+    await shop.change("VirtualService", {"op": "replace", "path": "/spec/hosts", "value": ["elsewhere"]})
+    mended = await preflight.inspect(shop.target(legs=legs), PolicySpec())
+    assert isinstance(refused, Report)
+    assert isinstance(mended, Report)
+    assert {one.code for one in refused.errors} == {"virtual-service-conflict"}
+    assert not mended.errors
+
+
+async def test_many_that_begin_at_once_are_all_told(shop: Shop) -> None:
+    preflight = ClusterPreflight(shop.cluster, shop.prometheus, FakeClock(NOW))
+    reports = await asyncio.gather(*(preflight.inspect(shop.target(), PolicySpec()) for _ in range(12)))
+    assert len({repr(one) for one in reports}) == 1
+    assert isinstance(reports[0], Report)
 
 
 async def test_a_route_that_cannot_be_stepped_is_an_error_in_its_own_words(shop: Shop) -> None:
@@ -218,17 +118,33 @@ async def test_a_service_and_a_deployment_that_do_not_exist_are_told_apart(shop:
     assert "service-missing" in await shop.errors(service="till", legs=(Leg(shop.namespace, "till"),))
 
 
-async def test_no_prometheus_is_an_error_beside_all_others(shop: Shop) -> None:
+async def test_while_prometheus_does_not_answer_nothing_is_refused_and_nothing_begins(shop: Shop) -> None:
+    preflight = ClusterPreflight(shop.cluster, shop.prometheus, FakeClock(NOW))
     shop.prometheus.answer = Unavailable("Prometheus at nowhere is not reachable")
-    await shop.put(virtual_service(name="a-rival"))
-    report = await shop.inspected()
-    assert {one.code for one in report.errors} == {"no-prometheus", "virtual-service-conflict"}
-    assert report.version_label is None
+    assert await preflight.inspect(shop.target(), PolicySpec()) == shop.prometheus.answer
+    shop.prometheus.answer = series()
+    report = await preflight.inspect(shop.target(), PolicySpec())
+    assert isinstance(report, Report)
+    assert not report.errors
+
+
+async def test_the_canary_s_own_service_may_come_later_and_stable_s_may_not(shop: Shop) -> None:
+    other = json.loads(json.dumps(service()).replace('"checkout"', '"checkout-v1"', 1))
+    await shop.put(other)
+    await shop.put(
+        virtual_service({"route": [to(None, "checkout-v1", 100)]}, name="split", hosts=[f"split.{shop.namespace}"])
+    )
+    split = PolicySpec.model_validate({"route": {"host": "{service}-{version}", "virtualService": "split"}})
+    given = {"legs": (Leg(shop.namespace, "split"),), "host": "{service}-{version}"}
+    report = await shop.inspected(split, **given)
+    assert not report.errors
+    assert ("service-missing", f"Service {shop.namespace}/checkout-v2") in warned(report)
 
 
 async def test_errors_come_first(shop: Shop) -> None:
-    await shop.put(virtual_service(name="a-rival"))
-    ranks = [["error", "warning", "info"].index(one.severity) for one in (await shop.inspected()).findings]
+    report = await shop.inspected(legs=await younger(shop))
+    assert report.errors
+    ranks = [["error", "warning", "info"].index(one.severity) for one in report.findings]
     assert ranks == sorted(ranks)
 
 
@@ -251,11 +167,24 @@ async def test_what_may_not_be_listed_anywhere_is_a_warning(embedded: Shop) -> N
 
 async def test_with_rights_in_some_namespaces_those_are_looked_at(embedded: Shop) -> None:
     assert embedded.server is not None
-    await embedded.put(virtual_service(name="a-rival"))
+    legs = await younger(embedded)
     embedded.server.faults.add(verb="list", resource="virtualservices", status=403, times=1)
-    report = await embedded.inspected()
+    report = await embedded.inspected(legs=legs)
     assert {one.code for one in report.errors} == {"virtual-service-conflict"}
     assert ("info", "not-looked") in {(one.severity, one.code) for one in report.findings}
+
+
+async def test_without_the_right_to_look_everywhere_no_fixed_subset_may_be_written(embedded: Shop) -> None:
+    assert embedded.server is not None
+    two = [{"name": "blue", "labels": {"version": "v0"}}, {"name": "green", "labels": {"version": "v1"}}]
+    await embedded.change("DestinationRule", {"op": "replace", "path": "/spec/subsets", "value": two})
+    halves = [to("green", "checkout", 100), to("blue", "checkout", 0)]
+    await embedded.change("VirtualService", {"op": "replace", "path": "/spec/http/0/route", "value": halves})
+    slots = PolicySpec.model_validate({"route": {"subsets": ["blue", "green"]}})
+    assert not (await embedded.inspected(slots, slots=("blue", "green"))).errors
+    embedded.server.faults.add(verb="list", resource="virtualservices", status=403)
+    report = await embedded.inspected(slots, slots=("blue", "green"))
+    assert ("not-looked", "virtualservices.networking.istio.io") in {(one.code, one.object) for one in report.errors}
 
 
 @pytest.mark.parametrize("resource", ["services", "deployments", "pods"])
@@ -282,7 +211,7 @@ async def test_an_api_that_does_not_answer_is_no_report(embedded: Shop, resource
 async def test_a_slow_api_ends_in_time_without_a_report(embedded: Shop) -> None:
     assert embedded.server is not None
     embedded.server.faults.add(verb="list", delay_ms=3000)
-    preflight = ClusterPreflight(embedded.cluster, embedded.prometheus, FakeClock(NOW), seconds=0.3)
+    preflight = ClusterPreflight(embedded.cluster, embedded.prometheus, FakeClock(NOW), listing_seconds=0.3)
     async with asyncio.timeout(2):
         assert isinstance(await preflight.inspect(embedded.target(), PolicySpec()), Unavailable)
 
@@ -318,7 +247,7 @@ async def test_an_account_with_few_rights_is_told_which_it_lacks(real: Shop, tmp
             "subjects": subjects,
         }
     )
-    accounts = _COLLECTIONS["ServiceAccount"].format(real.namespace)
+    accounts = COLLECTIONS["ServiceAccount"].format(real.namespace)
     answer = await real.cluster.create(
         f"{accounts}/reader/token", {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
     )

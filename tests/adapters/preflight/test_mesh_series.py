@@ -2,10 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -85,12 +86,25 @@ async def test_matchers_narrow_every_query(real: RealPrometheus) -> None:
         await elsewhere.close()
 
 
+Say = Callable[[str], tuple[object, int]]
+NONE = {"status": "success", "data": {"resultType": "vector", "result": []}}
+ONE = {"status": "success", "data": {"resultType": "vector", "result": [{"metric": tags(), "value": [1, "1"]}]}}
+TOO_HARD = {"status": "error", "errorType": "execution", "error": "too many samples"}
+TOO_SLOW = {"status": "error", "errorType": "timeout", "error": "query timed out"}
+
+
 async def answered(body: object, code: int = 200) -> MeshSeries | Unavailable:
     """What is made of a Prometheus that says this to everything."""
+    return await asked_of(lambda _query: (body, code))
+
+
+async def asked_of(say: Say) -> MeshSeries | Unavailable:
+    """What is made of a Prometheus that answers each query so."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
+            given = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            body, code = say(given["query"][0])
             raw = json.dumps(body).encode()
             self.send_response(code)
             self.send_header("Content-Length", str(len(raw)))
@@ -128,8 +142,40 @@ async def test_an_answer_that_cannot_be_believed_is_none(body: object) -> None:
     assert isinstance(await answered(body, 500), Unavailable)
 
 
+@pytest.mark.parametrize(("refusal", "code"), [(TOO_HARD, 422), (TOO_SLOW, 503)])
+async def test_a_question_that_is_too_hard_is_followed_by_an_easier_one(refusal: object, code: int) -> None:
+    found = await asked_of(lambda query: (refusal, code) if "last_over_time" in query else (ONE, 200))
+    assert isinstance(found, MeshSeries), found
+    assert (found.tags, found.unread) == ((tags(),), ("scrape_s",))
+
+
+@pytest.mark.parametrize(
+    ("word", "unread"),
+    [
+        ("_bucket", ("buckets",)),
+        ("source_workload", ("clients",)),
+        ("rate(", ("moving",)),
+        ("count_over", ("scrape_s",)),
+    ],
+)
+async def test_what_cannot_be_asked_is_left_out_where_the_counter_answers(word: str, unread: tuple[str, ...]) -> None:
+    found = await asked_of(lambda query: (TOO_SLOW, 503) if word in query else (ONE, 200))
+    assert isinstance(found, MeshSeries), found
+    assert (found.tags, found.unread) == ((tags(),), unread)
+
+
+async def test_where_the_counter_itself_cannot_be_read_nothing_could_be_judged() -> None:
+    found = await asked_of(lambda query: (TOO_SLOW, 503) if "response_code" in query else (ONE, 200))
+    assert isinstance(found, Unavailable)
+
+
+async def test_a_prometheus_that_is_down_for_one_question_is_down() -> None:
+    found = await asked_of(lambda query: ({}, 500) if "_bucket" in query else (ONE, 200))
+    assert isinstance(found, Unavailable)
+
+
 async def test_no_series_at_all_is_an_answer() -> None:
-    assert await answered({"status": "success", "data": {"resultType": "vector", "result": []}}) == MeshSeries()
+    assert await answered(NONE) == MeshSeries()
 
 
 async def test_a_prometheus_that_is_not_there_is_no_answer() -> None:

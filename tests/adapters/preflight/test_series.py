@@ -12,11 +12,19 @@ from rollout.adapters.preflight.series import (
     reporting,
     scraping,
     tags,
+    unread,
     version_label,
 )
 from tests.adapters.preflight.shapes import codes, scene, series
 from tests.adapters.preflight.shapes import tags as tag
 
+NOBODY = {
+    "destination_workload": "unknown",
+    "destination_canonical_revision": "unknown",
+    "destination_version": "unknown",
+    "response_code": "503",
+    "response_flags": "NR",
+}
 BARE = {
     "destination_workload": "checkout",
     "destination_canonical_revision": "latest",
@@ -44,6 +52,24 @@ def test_the_label_is_the_first_that_names_stable_and_loses_the_fewest_failures(
     chosen, said = version_label(scene(), series(tag(**carried)))
     assert chosen == label
     assert codes(said) == found
+
+
+def test_requests_that_reached_no_pod_are_no_traffic_and_tell_no_versions() -> None:
+    failed = series(tag(**NOBODY))
+    assert version_label(scene(), failed) == (None, [])
+    assert codes(reporting(scene(), failed)) == {("warning", "no-traffic")}
+    told = scene({"metrics": {"versionLabel": "destination_version"}})
+    assert version_label(told, failed) == ("destination_version", [])
+    elsewhere = series(tag(**NOBODY), tag(reporter="destination"))
+    assert codes(reporting(scene(), elsewhere)) == {("warning", "no-traffic")}
+    assert codes(reporting(scene({"metrics": {"reporters": ["destination"]}}), failed)) == {("warning", "no-traffic")}
+    assert version_label(scene(), series(tag(**NOBODY), tag()))[0] == "destination_workload"
+
+
+def test_labels_that_are_removed_from_all_series_are_not_taken_for_requests_that_reached_nobody() -> None:
+    bare = tag(destination_workload=None, destination_canonical_revision=None, destination_version=None)
+    assert codes(version_label(scene(), series(bare))[1]) == {("error", "versions-not-told-apart")}
+    assert not codes(reporting(scene(), series(bare)))
 
 
 def test_latest_is_no_version_that_a_canonical_revision_could_tell_apart() -> None:
@@ -105,6 +131,15 @@ def test_a_grpc_status_that_is_missing_from_all_grpc_calls_is_an_error() -> None
     call = tag(request_protocol="grpc")
     assert codes(tags(scene(), series(call), None)) == {("error", "tag-missing")}
     assert not codes(tags(scene(), series(call, tag(request_protocol="grpc", grpc_response_status="0")), None))
+    unanswered = tag(request_protocol="grpc", response_code="0", response_flags="DC")
+    assert not codes(tags(scene(), series(unanswered), None))
+
+
+def test_what_prometheus_would_not_tell_is_a_warning_and_nothing_follows_from_it() -> None:
+    given = series(buckets=(), clients=(), scrape_s=None, unread=("buckets", "clients"))
+    assert codes(unread(scene(), given)) == {("warning", "series-not-read")}
+    assert not codes(buckets(scene(), given))
+    assert not codes(unread(scene(), series()))
 
 
 def objective(**policy: Any) -> dict[str, Any]:

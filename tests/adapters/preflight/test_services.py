@@ -38,6 +38,18 @@ def test_a_port_speaks_what_its_app_protocol_or_its_name_s_first_part_says(port:
     assert protocol(port) == spoken
 
 
+def test_the_canary_s_own_service_may_come_with_it_and_all_others_have_to_be_there() -> None:
+    split = scene(host="{service}-{version}")
+    missing = {name: codes(of_service(split, name, None)) for name in ("checkout", "checkout-v1", "checkout-v2")}
+    assert missing == {
+        "checkout": {("error", "service-missing")},
+        "checkout-v1": {("error", "service-missing")},
+        "checkout-v2": {("warning", "service-missing")},
+    }
+    one_for_both = scene(host="{service}-all")
+    assert codes(of_service(one_for_both, "checkout-all", None)) == {("error", "service-missing")}
+
+
 def test_a_service_that_speaks_http_is_no_finding() -> None:
     assert not found(service())
 

@@ -90,5 +90,34 @@ def test_a_needed_tag_that_is_removed_or_replaced_is_a_warning_and_another_is_no
 
 def test_with_no_client_known_the_service_s_own_namespace_is_looked_at() -> None:
     assert said(overrides(scene(), [telemetry(off(), namespace="shop"), telemetry(off())])) == [
-        ("error", "telemetry-disabled", "Telemetry shop/default")
+        ("warning", "telemetry-disabled", "Telemetry shop/default")
     ]
+    assert said(overrides(scene(), [telemetry(off(), namespace="istio-system")])) == [
+        ("error", "telemetry-disabled", "Telemetry istio-system/default")
+    ]
+
+
+def test_one_of_several_clients_is_a_warning_and_all_of_them_an_error() -> None:
+    batch = telemetry(off("REQUEST_COUNT"), namespace="batch")
+    several = scene(clients=["web", "batch"])
+    assert said(overrides(several, [batch])) == [("warning", "telemetry-disabled", "Telemetry batch/default")]
+    assert said(overrides(several, [batch, telemetry(off("REQUEST_DURATION"))])) == [
+        ("warning", "telemetry-disabled", "Telemetry batch/default"),
+        ("warning", "telemetry-disabled", "Telemetry web/default"),
+    ]
+    assert said(overrides(several, [batch, telemetry(off("REQUEST_COUNT"))])) == [
+        ("error", "telemetry-disabled", "Telemetry batch/default"),
+        ("error", "telemetry-disabled", "Telemetry web/default"),
+    ]
+    but_web = [telemetry(off(), namespace="istio-system"), telemetry(off(disabled=False))]
+    assert said(overrides(several, but_web)) == [("warning", "telemetry-disabled", "Telemetry istio-system/default")]
+
+
+@pytest.mark.parametrize(
+    ("providers", "blind"),
+    [(["stackdriver"], False), (["stackdriver", "prometheus"], True), (["our-Prometheus"], True), ([], True)],
+)
+def test_a_block_for_other_providers_says_nothing_about_prometheus(providers: list[str], *, blind: bool) -> None:
+    block = {"providers": [{"name": one} for one in providers], "overrides": [off()]}
+    obj = istio("Telemetry", "default", {"metrics": [block]}, "istio-system")
+    assert bool(said(overrides(scene(clients=["web"]), [obj]))) is blind

@@ -26,14 +26,33 @@ def test_a_deployment_that_is_missing_unready_or_scaled_to_zero_is_a_warning(obj
     assert said(readiness(scene(), NAME, obj)) == [("warning", "canary-not-ready", "Deployment shop/checkout-v2")]
 
 
-def test_pods_that_carry_another_version_label_than_the_subset_selects_by_are_an_error() -> None:
+def test_a_template_with_another_version_label_than_the_subset_selects_by_is_an_error() -> None:
     wrong = deployment("v2", {"app": "checkout", "version": "2"})
     assert said(labels(scene(), wrong, [])) == [("error", "version-label-differs", "Deployment shop/checkout-v2")]
     assert codes(labels(scene(version_label="release"), deployment("v2"), [])) == {("error", "version-label-differs")}
+
+
+def test_pods_of_the_deployment_that_carry_another_one_are_a_warning() -> None:
     stray = pod("v3", "checkout-v2-b")
     assert said(labels(scene(), deployment("v2"), [pod(), stray])) == [
-        ("error", "version-label-differs", "Pod shop/checkout-v2-b")
+        ("warning", "version-label-differs", "Pod shop/checkout-v2-b")
     ]
+
+
+@pytest.mark.parametrize(
+    "obj",
+    [
+        pod("v1", owner="checkout-v1-5d8f"),
+        pod("v1", owner="checkout-v2-5d8f", phase="Failed"),
+        pod("v1", phase="Succeeded"),
+        pod("v1", deleted="2026-01-01T00:00:00Z"),
+        {"metadata": {"labels": {"app": "checkout"}}},
+        {"metadata": {"ownerReferences": [None, {"kind": "Job", "name": "checkout-v2-5d8f"}]}, "status": 7},
+    ],
+)
+def test_pods_of_others_and_those_that_are_gone_say_nothing_of_the_version(obj: JsonObject) -> None:
+    assert not said(labels(scene(), deployment("v2"), [pod(), obj]))
+    assert not said(sidecars(scene(), deployment("v2"), [pod(), {**obj, "spec": {}}]))
 
 
 def test_pods_that_carry_it_are_no_finding_and_in_the_host_mode_none_has_to() -> None:

@@ -35,6 +35,11 @@ def test_another_one_for_the_host_in_the_mesh_is_an_error() -> None:
     assert conflict(other(namespace="web", gateways=["mesh", "public"]))
 
 
+def test_a_younger_one_which_istio_ignores_is_a_warning() -> None:
+    rival = other(created="2026-03-01T00:00:00Z")
+    assert conflict(rival) == [("warning", "virtual-service-conflict", "VirtualService shop/rival")]
+
+
 def test_another_one_for_the_host_on_the_same_gateway_is_a_warning() -> None:
     ours = virtual_service(gateways=[GATEWAY])
     rival = other(namespace="ingress", gateways=["public"])

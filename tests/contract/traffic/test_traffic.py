@@ -1,85 +1,17 @@
 """What every Traffic port must do: on the fake, and by the Istio adapter on the embedded API and on the real one.
 
-Each with one VirtualService, and with two that are stepped together. Shapes of objects are in `tests/adapters/istio`.
+Each with one VirtualService, and with two that are stepped together; what only two can show is in `test_pairs.py`.
+Shapes of objects are in `tests/adapters/istio`.
 """
 
 import asyncio
-import itertools
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
-import httpx2
 import pytest
 
-from rollout.adapters.cluster import Cluster
-from rollout.adapters.istio import IstioTraffic
-from rollout.core.route import Gone, Mesh, Route
+from rollout.core.route import Gone, Mesh, Route, Unavailable
 from rollout.ports import Conflict, Outage, Refused
-from rollout.sandbox.control_plane import ControlPlane
-from rollout.sandbox.kubernetes.server import KubernetesServer
-from tests.contract.traffic_world import RELEASE, FakeWorld, IstioWorld, World, seen
-
-_numbers = itertools.count(1)
-TWO = pytest.mark.parametrize("world", [2], ids=["two"], indirect=True)
-
-
-@pytest.fixture(params=["fake", "embedded", "real"])
-def place(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def plane(request: pytest.FixtureRequest, place: str) -> ControlPlane | None:
-    """The real API, where it is asked for: a session's fixture cannot start inside a running loop."""
-    if place != "real":
-        return None
-    found: ControlPlane = request.getfixturevalue("control_plane")
-    return found
-
-
-@pytest.fixture(params=[1, 2], ids=["one", "two"])
-async def world(
-    request: pytest.FixtureRequest, place: str, plane: ControlPlane | None, tmp_path: Path
-) -> AsyncIterator[World]:
-    legs: int = request.param
-    if place == "fake":
-        yield FakeWorld(legs)
-        return
-    kubeconfig, namespace = tmp_path / "kubeconfig", f"traffic-{next(_numbers)}"
-    server = KubernetesServer() if plane is None else None
-    if server is not None:
-        await server.start()
-        server.write_kubeconfig(kubeconfig)
-        http = httpx2.AsyncClient(base_url=server.url)
-    else:
-        assert plane is not None
-        plane.write_kubeconfig(kubeconfig, namespace)
-        http = plane.client()
-    try:
-        async with await Cluster.connect(kubeconfig) as cluster, http:
-            await cluster.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
-            made = IstioWorld(IstioTraffic(cluster), http, namespace, legs)
-            await made.begin()
-            yield made
-            await http.delete(f"/api/v1/namespaces/{namespace}")
-    finally:
-        if server is not None:
-            await server.stop()
-
-
-async def order(world: World, percent: int, epoch: int) -> None:
-    await world.traffic.set_route(world.target, Route(percent=percent, epoch=epoch), await seen(world))
-
-
-async def split(world: World, percent: int, epoch: int = 1) -> None:
-    """v2 has its subset and a share."""
-    await world.traffic.add_subset(world.target, "v2")
-    await order(world, percent, epoch)
-
-
-def everywhere(world: World, weights: dict[str, int]) -> list[dict[str, int]]:
-    return [weights] * len(world.target.legs)
+from tests.contract.traffic.worlds import RELEASE, World, everywhere, order, seen, split
 
 
 async def test_before_the_first_order_stable_has_everything(world: World) -> None:
@@ -254,112 +186,31 @@ async def test_a_version_with_traffic_or_another_releases_route_is_left(world: W
     assert (await seen(world)).listed == {"v1", "v2"}
 
 
-@TWO
-async def test_of_two_the_larger_share_counts_and_each_is_told(world: World) -> None:
-    await split(world, 10)
-    await world.edit(40, leg=1)
-    mesh = await seen(world)
-    assert mesh.percent == 40
-    assert [part.percent for part in mesh.parts] == [10, 40]
-    assert [part.leg for part in mesh.parts] == [*world.target.legs]
-
-
-@TWO
-async def test_two_that_differ_before_the_first_order_are_uneven(world: World) -> None:
-    await world.traffic.add_subset(world.target, "v2")
-    await world.edit(100, leg=1)
-    mesh = await seen(world)
-    assert mesh.stable is None
-    assert mesh.problem is not None
-    assert mesh.problem.code == "uneven"
-
-
-@TWO
-@pytest.mark.parametrize("touched", [0, 1])
-async def test_a_rollback_reaches_the_one_that_it_can(world: World, touched: int) -> None:
-    await split(world, 30)
-    stale = await seen(world)
-    await world.touch(touched)
+async def test_a_release_of_the_same_name_in_another_namespace_is_another(world: World) -> None:
+    theirs = replace(world.target, namespace="pay", service="ledger", destination_rule="ledger")
+    mesh = await world.traffic.observe(theirs)
+    assert isinstance(mesh, Mesh)
+    await world.traffic.set_route(theirs, Route(percent=0, epoch=3), mesh)
+    taken = await seen(world)
+    assert (taken.epoch, taken.release) == (3, f"pay/{RELEASE}")
+    assert {part.release for part in taken.parts} <= {f"pay/{RELEASE}"}
     with pytest.raises(Conflict):
-        await world.traffic.set_route(world.target, Route(percent=0, epoch=2), stale)
-    shares = await world.weights()
-    assert {"v1": 100} in shares
-    assert {"v1": 70, "v2": 30} in shares
-    await order(world, 0, epoch=2)
-    assert await world.weights() == everywhere(world, {"v1": 100})
-
-
-@TWO
-@pytest.mark.parametrize("touched", [0, 1])
-async def test_a_higher_share_reaches_neither_where_one_has_changed(world: World, touched: int) -> None:
-    await split(world, 10)
-    stale = await seen(world)
-    await world.touch(touched)
+        await order(world, 0, epoch=3)
     with pytest.raises(Conflict):
-        await world.traffic.set_route(world.target, Route(percent=30, epoch=2), stale)
-    assert await world.weights() == everywhere(world, {"v1": 90, "v2": 10})
+        await world.traffic.drop_destination(world.target, "v2", taken)
+    await order(world, 0, epoch=4)
+    assert (await seen(world)).release == RELEASE
+    mesh = await world.traffic.observe(theirs)
+    assert isinstance(mesh, Mesh)
+    assert mesh.release == f"{world.target.namespace}/{RELEASE}"
 
 
-@TWO
-async def test_a_newer_epoch_on_one_refuses_an_order_for_both(world: World) -> None:
-    await world.traffic.add_subset(world.target, "v2")
-    first = replace(world.target, legs=world.target.legs[:1], release="another")
-    if isinstance(world, FakeWorld):
-        world.mesh.all[0].epoch, world.mesh.all[0].release = 7, "another"
-    else:
-        mesh = await world.traffic.observe(first)
-        assert isinstance(mesh, Mesh)
-        await world.traffic.set_route(first, Route(percent=20, epoch=7), mesh)
+async def test_a_route_of_which_nothing_can_be_read_is_unavailable_and_takes_no_order(world: World) -> None:
+    await split(world, 10)
     before = await seen(world)
-    assert (before.epoch, before.release) == (7, "another")
-    for percent in (0, 50):
-        with pytest.raises(Conflict):
-            await order(world, percent, epoch=6)
+    world.hide(0, 1)
+    assert isinstance(await world.traffic.observe(world.target), Unavailable)
+    with pytest.raises(Outage):
+        await world.traffic.set_route(world.target, Route(percent=0, epoch=2), before)
+    world.hide()
     assert await seen(world) == before
-
-
-@TWO
-async def test_one_of_two_that_is_gone_is_missing_and_the_other_goes_back(world: World) -> None:
-    await split(world, 30)
-    stale = await seen(world)
-    await world.delete(0)
-    mesh = await seen(world)
-    assert mesh.missing == world.target.legs[:1]
-    assert [part.leg for part in mesh.parts] == [*world.target.legs[1:]]
-    with pytest.raises(Conflict):
-        await world.traffic.set_route(world.target, Route(percent=0, epoch=2), stale)
-    await order(world, 0, epoch=3)
-    assert await world.weights() == [{"v1": 100}]
-    await world.traffic.drop_destination(world.target, "v2", await seen(world))
-    assert (await seen(world)).listed == {"v1"}
-    with pytest.raises(Refused):
-        await order(world, 30, epoch=4)
-
-
-@TWO
-async def test_an_order_that_reached_only_one_is_completed(world: World) -> None:
-    await split(world, 10)
-    # As if the controller had died between its two writes.
-    half = replace(world.target, legs=world.target.legs[:1])
-    if isinstance(world, FakeWorld):
-        world.mesh.between = _died
-        with pytest.raises(Outage):
-            await order(world, 30, epoch=2)
-        world.mesh.between = _nothing
-    else:
-        mesh = await world.traffic.observe(half)
-        assert isinstance(mesh, Mesh)
-        await world.traffic.set_route(half, Route(percent=30, epoch=2), mesh)
-    mesh = await seen(world)
-    assert (mesh.percent, mesh.problem) == (30, None)
-    assert [(part.percent, part.epoch) for part in mesh.parts] == [(30, 2), (10, 1)]
-    await order(world, 30, epoch=2)
-    assert await world.weights() == everywhere(world, {"v1": 70, "v2": 30})
-
-
-async def _died() -> None:
-    raise Outage("the API server does not answer")
-
-
-async def _nothing() -> None:
-    """All is well."""

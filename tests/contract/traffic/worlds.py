@@ -1,19 +1,23 @@
 """The worlds of the Traffic contract: the fake mesh, and the Istio adapter on a Kubernetes API, embedded or real.
 
 One service `checkout`, all its traffic at v1, carried by one VirtualService or by two. Belongs here: what people do to
-the route, and what it looks like afterwards. Does not belong here: what must be true of it (`test_traffic.py`).
+the route, and what it looks like afterwards. Does not belong here: what must be true of it (`test_traffic.py`,
+`test_pairs.py`).
 """
 
+from dataclasses import replace
 from typing import Any, Protocol
 
 import httpx2
 
-from rollout.core.route import Leg, Mesh, Target
+from rollout.adapters.cluster import Cluster, Denied
+from rollout.adapters.istio import IstioTraffic
+from rollout.core.route import Leg, Mesh, Route, Target
 from rollout.ports import Traffic
 from tests.fakes.mesh import FakeMesh
 
 JsonObject = dict[str, Any]
-RELEASE = "checkout-v2"
+RELEASE, ANOTHER = "checkout-v2", "another"
 NAMES = ("checkout", "gateway")
 
 
@@ -66,6 +70,14 @@ class World(Protocol):
         """`kubectl delete`."""
         ...
 
+    async def take(self, leg: int, percent: int, epoch: int) -> None:
+        """Another release of the namespace gives an order for one VirtualService."""
+        ...
+
+    def hide(self, *legs: int) -> None:
+        """These can be read no more; without any, all can again."""
+        ...
+
 
 class FakeWorld:
     """The fake."""
@@ -101,12 +113,33 @@ class FakeWorld:
     async def delete(self, leg: int = 0) -> None:
         self.mesh.delete(leg)
 
+    async def take(self, leg: int, percent: int, epoch: int) -> None:
+        self.mesh.edit("v2", percent, leg=leg)
+        self.mesh.all[leg].epoch, self.mesh.all[leg].release = epoch, ANOTHER
+
+    def hide(self, *legs: int) -> None:
+        for number, leg in enumerate(self.mesh.all):
+            leg.unread = "forbidden" if number in legs else ""
+
+
+class PartlyBlind(Cluster):
+    """A cluster of which some objects may not be read."""
+
+    hidden: frozenset[str] = frozenset()
+    """Their paths, as they end."""
+
+    async def get(self, path: str) -> JsonObject:
+        if any(path.endswith(one) for one in self.hidden):
+            raise Denied(f"GET {path}: forbidden")
+        return await super().get(path)
+
 
 class IstioWorld:
     """The adapter; people use a plain client of the same API."""
 
-    def __init__(self, traffic: Traffic, http: httpx2.AsyncClient, namespace: str, legs: int) -> None:
-        self.traffic = traffic
+    def __init__(self, cluster: PartlyBlind, http: httpx2.AsyncClient, namespace: str, legs: int) -> None:
+        self.traffic: Traffic = IstioTraffic(cluster)
+        self._cluster = cluster
         self.target = target_in(namespace, legs)
         self._http = http
         self._rules = f"/apis/networking.istio.io/v1/namespaces/{namespace}/destinationrules"
@@ -151,6 +184,15 @@ class IstioWorld:
     async def delete(self, leg: int = 0) -> None:
         await self._ask("DELETE", self._path(leg))
 
+    async def take(self, leg: int, percent: int, epoch: int) -> None:
+        whom = replace(self.target, legs=self.target.legs[leg : leg + 1], release=ANOTHER)
+        mesh = await self.traffic.observe(whom)
+        assert isinstance(mesh, Mesh), mesh
+        await self.traffic.set_route(whom, Route(percent=percent, epoch=epoch), mesh)
+
+    def hide(self, *legs: int) -> None:
+        self._cluster.hidden = frozenset(f"/virtualservices/{NAMES[leg]}" for leg in legs)
+
     def _path(self, leg: int) -> str:
         return f"{self._services}/{self.target.legs[leg].virtual_service}"
 
@@ -188,3 +230,17 @@ async def seen(world: World) -> Mesh:
     mesh = await world.traffic.observe(world.target)
     assert isinstance(mesh, Mesh), mesh
     return mesh
+
+
+async def order(world: World, percent: int, epoch: int) -> None:
+    await world.traffic.set_route(world.target, Route(percent=percent, epoch=epoch), await seen(world))
+
+
+async def split(world: World, percent: int, epoch: int = 1) -> None:
+    """v2 has its subset and a share."""
+    await world.traffic.add_subset(world.target, "v2")
+    await order(world, percent, epoch)
+
+
+def everywhere(world: World, weights: dict[str, int]) -> list[dict[str, int]]:
+    return [weights] * len(world.target.legs)
