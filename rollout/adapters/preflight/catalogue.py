@@ -116,8 +116,8 @@ _ALL = (
           "follow no weights.",
           "let the pods be injected, and restart them", _SIDECAR),
     _rule("version-label-differs", "error/warning",
-          "Pods of the version carry another version label than its subset selects by: the subset is empty, its share "
-          "is answered 503 UH.",
+          "Pods of the version do not carry the labels that its subset selects by (a copied one selects by all that "
+          "stable's does): the subset is empty, its share is answered 503 UH.",
           "set the label in the Deployment's pod template, or name the right one in podLabel", _PODS),
     _rule("revisions-collapse", "error/info",
           "Both versions have the same canonical revision, so their requests cannot be told apart by it.",

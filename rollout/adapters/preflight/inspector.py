@@ -204,6 +204,7 @@ def _around(scene: Scene, there: Surroundings, label: VersionLabel | None) -> It
         name = scene.policy.deployment_of(target.service, target.canary)
         yield from versions.readiness(scene, name, there.canary)
     yield from versions.labels(scene, there.canary, there.pods)
+    yield from versions.further_labels(scene, there.rule, there.canary, there.pods)
     yield from versions.sidecars(scene, there.canary, there.pods)
     yield from versions.revisions(scene, label, there.stable, there.canary)
     for obj in sorted_out.legs:

@@ -6,7 +6,8 @@ Belongs here: rules over decoded Deployments and Pods. Does not belong here: whi
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from rollout.adapters.destination_rule import JsonObject, mapping, sequence
+from rollout.adapters.destination_rule import JsonObject, mapping, sequence, subset_for, subsets_of
+from rollout.adapters.naming import UNASKED, naming_of
 from rollout.adapters.preflight.catalogue import found
 from rollout.adapters.preflight.scene import Scene, labelled, listed, name_of, spec_of
 from rollout.adapters.workloads import read_health
@@ -103,6 +104,33 @@ def labels(scene: Scene, deployment: JsonObject | None, pods: Sequence[JsonObjec
             f"{version} selects {key}={version}",
             severity="warning",
         )
+
+
+def further_labels(
+    scene: Scene, rule: JsonObject | None, deployment: JsonObject | None, pods: Sequence[JsonObject]
+) -> Iterator[Finding]:
+    """Whether the canary's pods carry all that its subset selects by: one that is copied selects as stable's does.
+
+    Labels of places are Istio's own, not the pods' (pilot/pkg/model/service.go, LocalityLabel and topology labels).
+    """
+    target = scene.target
+    if rule is None or deployment is None or target.host is not None:
+        return
+    subsets, name = subsets_of(rule, target), naming_of(rule, target, UNASKED).name(target.canary)
+    chosen = next((one for one in subsets if one.name == name), None) or subset_for(target.stable or "", subsets)
+    if chosen is None:
+        return
+    wanted = mapping(mapping(sequence(spec_of(rule).get("subsets"))[chosen.index]).get("labels"))
+    carried = [template_labels(deployment), *map(_labels, own_pods(deployment, pods))]
+    for key, value in sorted(wanted.items()):
+        placed = key.startswith("topology.") or key == "istio-locality"
+        if key != target.version_label and not placed and not any(labels.get(key) == value for labels in carried):
+            yield found(
+                "version-label-differs",
+                labelled("Deployment", deployment),
+                f"its pods carry {_said(key, carried[0].get(key))}, but the subset of {target.canary} selects by "
+                f"{key}={value} too, as subset {chosen.name!r} does",
+            )
 
 
 def sidecars(scene: Scene, deployment: JsonObject | None, pods: Sequence[JsonObject]) -> Iterator[Finding]:
