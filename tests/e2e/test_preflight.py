@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -47,7 +48,7 @@ async def typed(world: World, *more: str) -> tuple[int, dict[str, object]]:
     )
     out, _ = await child.communicate()
     assert child.returncode is not None
-    told: dict[str, object] = json.loads(out)
+    told: dict[str, object] = json.loads(out or "{}")
     return child.returncode, told
 
 
@@ -57,16 +58,33 @@ async def test_the_sandbox_s_own_shop_is_ready_for_a_release(world: World) -> No
     assert told["versionLabel"] == "destination_workload"
 
 
-async def test_a_rival_and_a_prometheus_that_is_not_there_are_22(world: World) -> None:
+async def test_a_policy_that_names_no_route_is_22(world: World, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(
+        "apiVersion: rollout.dev/v1alpha1\nkind: ServicePolicy\n"
+        f"metadata: {{name: {shop.SERVICE}, namespace: {shop.NAMESPACE}}}\n"
+        "spec: {route: {virtualService: nowhere}}\n"
+    )
+    code, told = await typed(world, "--prometheus", world.prometheus_url, "--policy", str(policy))
+    assert code == 22
+    assert told["errors"] != 0
+
+
+async def test_a_younger_rival_is_a_warning(world: World) -> None:
     rival = shop.virtual_service()
     rival["metadata"]["name"] = "rival"
     # Its requests are to be answered as ever: both send everything to v1.
     await world.apply(rival)
     try:
-        code, told = await typed(world, "--prometheus", NOWHERE)
+        code, told = await typed(world, "--prometheus", world.prometheus_url)
     finally:
         await world.cluster.delete("networking.istio.io/v1", "VirtualService", "rival", shop.NAMESPACE)
-    assert (code, told["errors"]) == (22, 2)
+    assert (code, told["errors"]) == (0, 0)
+    assert told["warnings"] != 0
+
+
+async def test_a_prometheus_that_is_not_there_is_20(world: World) -> None:
+    assert (await typed(world, "--prometheus", NOWHERE))[0] == 20
 
 
 async def test_a_healthy_cluster_is_looked_over_within_two_seconds(world: World) -> None:
