@@ -20,7 +20,7 @@ from rollout.core.events import Scalar
 from rollout.core.intents import AddSubset, Announce, DropDestination, DropSubset, Hold, LetGo, RouteChange, SetRoute
 from rollout.core.judging.judge import Opinion
 from rollout.core.judging.verdicts import Verdict
-from rollout.core.looking import is_only_counted, is_steady, longest_unsaved
+from rollout.core.looking import is_only_counted, is_over, is_steady, longest_unsaved
 from rollout.core.release import Release
 from rollout.core.route import Target
 from rollout.observer import Observer
@@ -171,7 +171,7 @@ class Reconciler:
             # Nobody waits for news, neither the route nor the next look; only the end does, until all is told.
             last, times = self._failing.get(release.key, ("", 0))
             self._failing[release.key] = last, times + 1
-            return done and not release.status.phase.terminal
+            return done and not is_over(release)
         return done
 
     async def _attempt(self, release: Release, intent: Hold | LetGo | RouteChange) -> bool:
