@@ -44,9 +44,10 @@ class RealPrometheus:
         """By name, which is their `instance`."""
         return self.exporter.proxies
 
-    def query(self, promql: str) -> list[dict[str, Any]]:
-        """The result of an instant query; AssertionError where Prometheus refuses it."""
-        answer = requests.post(f"{self.url}/api/v1/query", data={"query": promql}, timeout=5).json()
+    def query(self, promql: str, at: datetime | None = None) -> list[dict[str, Any]]:
+        """The result of an instant query, `at` a time or now; AssertionError where Prometheus refuses it."""
+        form = {"query": promql} if at is None else {"query": promql, "time": str(at.timestamp())}
+        answer = requests.post(f"{self.url}/api/v1/query", data=form, timeout=5).json()
         assert answer["status"] == "success", answer
         result: list[dict[str, Any]] = answer["data"]["result"]
         return result
@@ -62,18 +63,29 @@ class RealPrometheus:
         fresh.write_text(json.dumps([target]))
         fresh.replace(self._discovered)
 
-    def _scraped_after(self, name: str, when: float) -> bool:
-        result = self.query(f'timestamp(up{{instance="{name}"}})')
-        return bool(result) and float(result[0]["value"][1]) > when
+    def _last_scrape(self, name: str) -> float:
+        """When the last one that succeeded began, if it is the very last; 0 if not."""
+        result = self.query(f'timestamp(up{{instance="{name}"}}) and up{{instance="{name}"}} == 1')
+        return float(result[0]["value"][1]) if result else 0.0
 
     async def scraped(self, *names: str) -> datetime:
         """Wait until a scrape of each target has begun after this call, and is stored; the time then."""
-        asked, limit = instant().timestamp(), monotonic() + _PATIENCE
+        await self._scrapes(*names)
+        return instant()
+
+    async def frozen(self, name: str) -> datetime:
+        """The time of such a scrape: what is asked of it stays, though a later scrape fails."""
+        [scrape] = await self._scrapes(name)
+        return datetime.fromtimestamp(scrape, UTC)
+
+    async def _scrapes(self, *names: str) -> list[float]:
+        asked, limit, found = instant().timestamp(), monotonic() + _PATIENCE, []
         for name in names:
-            while not await asyncio.to_thread(self._scraped_after, name, asked):
+            while (scrape := await asyncio.to_thread(self._last_scrape, name)) <= asked:
                 assert monotonic() < limit, f"no scrape of {name}"
                 await asyncio.sleep(0.02)
-        return instant()
+            found.append(scrape)
+        return found
 
 
 @contextmanager

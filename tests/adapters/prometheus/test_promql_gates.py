@@ -84,10 +84,10 @@ async def test_what_fills_a_blank_matches_its_own_text_only(real: RealPrometheus
     odd = ["".join(rng.choices("\\\"'`{}[]().*+?|^$\nnt:a-x0 #=~,\r\x00ü", k=rng.randint(1, 8))) for _ in range(40)]
     texts = sorted({*NASTY, *odd})
     real.exporter.pages["odd"] = "".join(series("blank", {"text": text}, 1) for text in texts)
-    await real.scraped("odd")
+    at = await real.frozen("odd")
 
     def selected(matcher: str, text: str) -> set[str]:
-        return {one["metric"]["text"] for one in real.query(fill(f"blank{{text{matcher}}}", {"version": text}))}
+        return {one["metric"]["text"] for one in real.query(fill(f"blank{{text{matcher}}}", {"version": text}), at)}
 
     def exact(text: str) -> None:
         there = {text} & set(texts)
@@ -111,12 +111,12 @@ async def test_what_fills_a_blank_matches_its_own_text_only(real: RealPrometheus
 @pytest.mark.prometheus
 async def test_text_around_a_blank_keeps_its_meaning(real: RealPrometheus) -> None:
     real.exporter.pages["odd"] = "".join(series("around", {"text": f"a.{text}\n"}, 1) for text in NASTY)
-    await real.scraped("odd")
+    at = await real.frozen("odd")
     for text in NASTY:
         for body, quotes in ((r"a\\.{{version}}\n", "\"'"), ("a[.]{{version}}\n", "`")):
             for quote in quotes:
                 query = fill(f"around{{text=~{quote}{body}{quote}}}", {"version": text})
-                assert [one["metric"]["text"] for one in real.query(query)] == [f"a.{text}\n"]
+                assert [one["metric"]["text"] for one in real.query(query, at)] == [f"a.{text}\n"]
     real.exporter.pages["odd"] = ""
 
 
