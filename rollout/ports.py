@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from rollout.core.access import Identity, Right
 from rollout.core.checks import CustomCheck
 from rollout.core.counts import Samples
 from rollout.core.events import Notice, Scalar
+from rollout.core.freeze import Freeze, FreezeSpec
+from rollout.core.gating import Answer, Question
 from rollout.core.judging.gates import Readings
 from rollout.core.lease import Claim, Lease
 from rollout.core.policy import Metrics as MetricsPolicy
 from rollout.core.policy import PolicySpec
 from rollout.core.preflight import Report
-from rollout.core.release import Release, ReleaseSpec, Status
+from rollout.core.release import Delivered, Release, ReleaseSpec, Status
 from rollout.core.route import Gone, Mesh, Problem, Route, Target, Unavailable
 from rollout.core.workload import Health
 
@@ -78,6 +81,21 @@ class Releases(Protocol):
         """Whether the watch is alive and says that nobody has changed the release since it was read or saved."""
         ...
 
+    def superseder(self, release: Release) -> str:
+        """Name of a pending release of the same service, made later, that asks for this one to be put back; "" if none.
+
+        What the watch told; it costs nothing to ask. Pending means Queued: one whose own time has not come supersedes
+        nobody yet.
+        """
+        ...
+
+    def unfinished(self, namespace: str, service: str) -> tuple[tuple[str, str], ...] | None:
+        """Keys of the releases of a service that are not over, oldest first; None where no watch is alive.
+
+        What the watch told; it costs nothing to ask.
+        """
+        ...
+
     def watch(self, namespace: str | None) -> AsyncGenerator[Release, None]:
         """All releases, then those that are new, deleted but held, or of a changed `spec`; ends with Outage.
 
@@ -115,6 +133,57 @@ class Workloads(Protocol):
 
     async def health(self, namespace: str, deployment: str, *, remembered: bool = False) -> Health | Unavailable:
         """How a version's pods are; `remembered`: what a watch told a moment ago will do. Never raises."""
+        ...
+
+
+class Freezes(Protocol):
+    """The Freeze objects: of a namespace, of one of its services, of everything."""
+
+    async def of(self, namespace: str, service: str, *, remembered: bool = False) -> tuple[Freeze, ...] | Unavailable:
+        """Those that concern a service, ended ones too; `remembered`: what a watch told a moment ago will do.
+
+        Never raises: what cannot be read keeps everybody where they are.
+        """
+        ...
+
+    async def list(self, namespace: str | None) -> Sequence[Freeze]:
+        """Those of a namespace and those of everything; of all namespaces with None. Raises Refused."""
+        ...
+
+    async def put(self, namespace: str | None, spec: FreezeSpec) -> Freeze:
+        """Set it, in place of one of the same scope; `namespace` None with `everywhere`. Raises Refused, NotFound."""
+        ...
+
+    async def remove(self, namespace: str | None, service: str | None) -> bool:
+        """Lift the one of this scope; False if there is none. Raises Refused."""
+        ...
+
+
+class Gatekeeper(Protocol):
+    """Who asks webhooks and Jobs. A question takes its time; nobody waits for it."""
+
+    def ask(self, question: Question) -> Answer | None:
+        """The answer to this very attempt; None while it is being asked, which the first call begins. Never raises."""
+        ...
+
+    def forget(self, uid: str) -> None:
+        """Nobody will ask for this release again."""
+        ...
+
+
+class Notifier(Protocol):
+    """Who tells channels. A channel takes its time; nobody waits for it."""
+
+    def offer(self, release: Release) -> None:
+        """Tell every channel that wants to know what it has not been told of the release's outbox. Never raises."""
+        ...
+
+    def delivered(self, release: Release) -> Mapping[str, Delivered]:
+        """By channel that wants to know of this release: how far it has been told, or given up."""
+        ...
+
+    def forget(self, uid: str) -> None:
+        """Nothing more is owed to anybody about this release."""
         ...
 
 
@@ -225,4 +294,29 @@ class World:
     policies: Policies
     preflight: Preflight
     announcer: Announcer
+    freezes: Freezes
+    gatekeeper: Gatekeeper
+    notifier: Notifier
     clock: Clock
+    most_active: int | None = None
+    """How many releases of a namespace may be under way at once."""
+
+
+class Unauthenticated(Exception):  # noqa: N818 - an answer, no programming error
+    """The token is none that we believe. Says why in words that tell an attacker nothing."""
+
+
+class Authenticator(Protocol):
+    """Who bears this token."""
+
+    async def identify(self, token: str) -> Identity:
+        """The bearer. Raises Unauthenticated; Outage if that cannot be known now."""
+        ...
+
+
+class Authorizer(Protocol):
+    """Who may do what."""
+
+    async def allows(self, who: Identity, right: Right, namespace: str | None, service: str | None) -> bool:
+        """Whether they may, in a namespace (None: in all) and for a service (None: for any). Raises Outage."""
+        ...

@@ -83,5 +83,5 @@ def configure(log_format: str, level: str, stream: TextIO | None = None) -> None
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    for noisy in ("apscheduler", "urllib3", "aiohttp", "kubernetes", "asyncio", "uvicorn"):
+    for noisy in ("apscheduler", "urllib3", "aiohttp", "kubernetes", "asyncio", "uvicorn", "httpx2", "httpcore2"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))

@@ -1,6 +1,7 @@
 """What is generated from the code is in the repository as it would be generated now, and is what its readers take."""
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,10 +14,11 @@ from pydantic.alias_generators import to_camel
 from ruamel.yaml import YAML
 
 from rollout.core.events import CATALOGUE, CONTEXT, Notice
+from rollout.core.freeze import FreezeSpec
 from rollout.core.policy import ServicePolicy
 from rollout.core.release import Phase, ReleaseSpec, Status
 from rollout.documents.__main__ import MARKED, WHOLE, generated, main
-from rollout.documents.crd import policy_crd, release_crd
+from rollout.documents.crd import EITHER, freeze_crd, policy_crd, release_crd
 from rollout.documents.marked import replaced
 from rollout.documents.rules import FIELDS, MODELS
 from rollout.documents.schema import models_of, policy_schema
@@ -24,12 +26,22 @@ from rollout.documents.tables import event_table, fields, policy_table
 from rollout.documents.words import WORDS
 
 ROOT = Path(__file__).resolve().parents[1]
-EXAMPLES = ("config/minimal.yaml", "config/full.yaml", "config/routes.yaml", "deploy/base/policies/checkout.yaml")
+EXAMPLES = (
+    "config/minimal.yaml",
+    "config/full.yaml",
+    "config/routes.yaml",
+    "config/schedule.yaml",
+    "deploy/base/policies/checkout.yaml",
+)
 POLICY = {
     "apiVersion": "rollout.dev/v1alpha1",
     "kind": "ServicePolicy",
     "metadata": {"name": "checkout", "namespace": "shop"},
 }
+
+
+CRDS = (release_crd(), policy_crd(), freeze_crd())
+CRD_NAMES = [crd["spec"]["names"]["kind"] for crd in CRDS]
 
 
 def _yaml(path: Path) -> Any:
@@ -99,6 +111,8 @@ def test_the_schema_is_a_valid_schema_and_takes_the_examples() -> None:
     jsonschema.Draft202012Validator.check_schema(policy_schema())
     for name in EXAMPLES:
         assert all(map(_schema_accepts, _documents(ROOT / name))), name
+        for document in _documents(ROOT / name):
+            ServicePolicy.model_validate(document, by_alias=True, by_name=False)
 
 
 @pytest.mark.parametrize(
@@ -119,6 +133,13 @@ def test_the_schema_is_a_valid_schema_and_takes_the_examples() -> None:
         {"steps": [{"hold": "5m"}]},
         {"metrics": {"reporters": ["both"]}},
         {"podLabel": "-"},
+        {"schedule": {"windows": [{"from": "9:00"}]}},
+        {"schedule": {"windows": [{"days": ["Monday"]}]}},
+        {"schedule": {"freezes": [{"from": "today", "until": "2026-12-24"}]}},
+        {"gates": [{"name": "a", "before": "end"}]},
+        {"gates": [{"name": "a", "before": 0}]},
+        {"gates": [{"name": "a", "kind": "webhook", "use": "https://evil.example"}]},
+        {"allowedTriggers": [{"issuer": "github", "repositoryId": "acme/checkout"}]},
     ],
 )
 def test_the_schema_refuses_what_an_editor_should_underline(spec: dict[str, Any]) -> None:
@@ -186,7 +207,7 @@ def test_the_examples_name_every_field() -> None:
         return any(has(one, path[1:]) for one in value[key]) if many else has(value[key], path[1:])
 
     # Shapes of a route exclude one another, so it takes more than one policy to name them all.
-    examples = [_yaml(ROOT / "config/full.yaml"), *_documents(ROOT / "config/routes.yaml")]
+    examples = [one for name in ("full", "routes", "schedule") for one in _documents(ROOT / f"config/{name}.yaml")]
     missing = [field.path for field in fields() if not any(has(one, field.path.split(".")) for one in examples)]
     assert missing == []
     objectives = examples[0]["spec"]["checks"]["latency"]["objectives"]
@@ -209,6 +230,15 @@ def test_the_minimal_example_is_four_lines_and_all_defaults() -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["docs/policy.md", "docs/schedule.md"])
+def test_policies_in_the_documents_are_policies(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    blocks = re.findall(r"^```yaml\n(.+?)^```", text, re.MULTILINE | re.DOTALL)
+    assert blocks
+    for block in blocks:
+        ServicePolicy.model_validate(POLICY | YAML(typ="safe", pure=True).load(block), by_alias=True, by_name=False)
+
+
 # CustomResourceDefinitions, by the rules of structural schemas (apiextensions-apiserver,
 # pkg/apiserver/schema/validation.go and pkg/apis/apiextensions/validation)
 
@@ -228,24 +258,25 @@ def _root(crd: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
-@pytest.mark.parametrize("crd", [release_crd(), policy_crd()], ids=["Release", "ServicePolicy"])
+@pytest.mark.parametrize("crd", CRDS, ids=CRD_NAMES)
 def test_the_schemas_are_structural(crd: dict[str, Any]) -> None:
     known = {
         "type", "description", "enum", "format", "pattern", "nullable", "required", "properties", "items",
         "additionalProperties", "minLength", "maxLength", "minItems", "maxItems", "minimum", "maximum",
         "exclusiveMinimum", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-validations",
-        "x-kubernetes-list-type", "x-kubernetes-list-map-keys",
+        "x-kubernetes-list-type", "x-kubernetes-list-map-keys", EITHER,
     }  # fmt: skip
     for path, node in _nodes(_root(crd)):
         assert node.keys() <= known, path
-        assert "type" in node or node.get("x-kubernetes-preserve-unknown-fields"), path
+        assert "type" in node or node.get("x-kubernetes-preserve-unknown-fields") or node.get(EITHER), path
+        assert not ("type" in node and EITHER in node), path
         assert not ("properties" in node and "additionalProperties" in node), path
         assert isinstance(node.get("exclusiveMinimum", False), bool), path
         assert "(?" not in node.get("pattern", ""), f"{path}: RE2 has no look-around"
         assert set(node.get("required", ())) <= node.get("properties", {}).keys(), path
 
 
-@pytest.mark.parametrize("crd", [release_crd(), policy_crd()], ids=["Release", "ServicePolicy"])
+@pytest.mark.parametrize("crd", CRDS, ids=CRD_NAMES)
 def test_every_text_and_list_that_people_write_has_a_bound(crd: dict[str, Any]) -> None:
     for path, node in _nodes(_root(crd)["properties"]["spec"]):
         if node.get("type") == "string":
@@ -254,7 +285,7 @@ def test_every_text_and_list_that_people_write_has_a_bound(crd: dict[str, Any]) 
             assert "maxItems" in node, path
 
 
-@pytest.mark.parametrize("crd", [release_crd(), policy_crd()], ids=["Release", "ServicePolicy"])
+@pytest.mark.parametrize("crd", CRDS, ids=CRD_NAMES)
 def test_every_field_that_people_write_or_read_is_explained(crd: dict[str, Any]) -> None:
     root = _root(crd)
     read = [
@@ -270,10 +301,10 @@ def test_every_field_that_people_write_or_read_is_explained(crd: dict[str, Any])
 
 
 def test_no_text_about_a_field_is_left_of_a_field_that_is_gone() -> None:
-    models = {one.__name__: one for root in (ReleaseSpec, Status) for one in models_of(root)}
+    models = {one.__name__: one for root in (ReleaseSpec, Status, FreezeSpec, ServicePolicy) for one in models_of(root)}
     for name in (*WORDS, *FIELDS):
         model, field = name.split(".")
-        assert field in {to_camel(one) for one in models[model].model_fields}, name
+        assert field in {one.alias or to_camel(key) for key, one in models[model].model_fields.items()}, name
     assert models.keys() >= MODELS.keys()
 
 
@@ -311,6 +342,30 @@ def test_a_release_is_shown_with_its_columns_and_its_short_name() -> None:
         for key in column["jsonPath"].strip(".").split("."):
             node = node["properties"].get(key, {"type": "date", "properties": {}}) if "properties" in node else {}
         assert node == {} or node["type"] == column["type"]
+
+
+def test_a_freeze_is_shown_with_its_columns_and_has_no_status() -> None:
+    (version,) = freeze_crd()["spec"]["versions"]
+    shown = [column["name"] for column in version["additionalPrinterColumns"]]
+    assert shown == ["Service", "Everywhere", "Until", "Reason", "By", "Age"]
+    assert "status" not in _root(freeze_crd())["properties"]
+    assert "subresources" not in version
+
+
+def test_a_release_written_with_all_its_wishes_fits_its_schema() -> None:
+    wishes = {
+        "service": "checkout",
+        "version": "v2",
+        "onConflict": "supersede",
+        "notBefore": "2026-11-21T12:00:00.000Z",
+        "approvals": [{"gate": "tests", "by": "ann", "reason": "green"}],
+        "policy": {"gates": [{"name": "a", "before": 30}, {"name": "b", "before": "promotion"}]},
+    }
+    written = ReleaseSpec.model_validate(wishes).wire()
+    schema = json.loads(
+        json.dumps(_root(release_crd())["properties"]["spec"]).replace('"exclusiveMinimum": true', '"x": 1')
+    )
+    assert list(jsonschema.Draft202012Validator(schema).iter_errors(written)) == []
 
 
 def test_the_file_means_the_same_to_readers_of_yaml_1_1_and_1_2() -> None:

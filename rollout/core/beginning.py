@@ -1,15 +1,16 @@
 """The beginning of a release: refuse what cannot be released, claim the route for what can."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from rollout.core.intents import Hold
 from rollout.core.policy import PolicySpec
 from rollout.core.preflight import MOST_TOLD, Finding, Report
-from rollout.core.release import Cause, Phase, Reason
+from rollout.core.release import Cause, Phase, Reason, Release
 from rollout.core.route import Gone, Mesh, Problem, Route, Unavailable
 from rollout.core.stepping import by
-from rollout.core.turn import Turn
+from rollout.core.turn import Seen, Turn
+from rollout.core.waiting import START, Wait, at_gate, before_start, hear, refused_by
 
 DELETED = "the Release object was deleted"
 _AGAIN, _LONGEST = timedelta(seconds=1), timedelta(seconds=30)
@@ -22,24 +23,83 @@ def begin(turn: Turn) -> None:
         source = release.spec.source
         turn.tell("release.requested", actor=source.actor, reason=source.reason, url=source.url)
     wish, mesh, policy = release.spec.abort, seen.mesh, seen.policy
+    if isinstance(policy, PolicySpec):
+        turn.put(notify=policy.notify)
     if wish is not None or release.deleting:
         message = by(wish.by, wish.reason) if wish is not None else DELETED
         turn.put(cause=Cause(kind="person", reason=Reason.ABORTED, message=message))
         turn.end(Phase.ABORTED)
-    elif (refusal := _refusal(turn) or _bad_route(turn, mesh)) is not None:
+    elif seen.superseded_by:
+        turn.put(cause=superseded(turn))
+        turn.end(Phase.ABORTED)
+    elif (refusal := _refusal(turn)) is not None:
         turn.refuse(*refusal)
+    elif isinstance(policy, PolicySpec) and (wait := before_start(turn, policy)) is not None:
+        _in_line(turn, policy, wait)
+    elif (bad := _bad_route(turn, mesh)) is not None:
+        turn.refuse(*bad)
     elif isinstance(mesh, Mesh) and mesh.unread:
         turn.wait("", f"VirtualService {mesh.unread[0]} could not be read", _patience(turn))
     elif isinstance(policy, PolicySpec) and isinstance(mesh, Mesh):
-        _after_preflight(turn, policy, mesh)
+        if _is_let_through(turn, policy):
+            _after_preflight(turn, policy, mesh)
     else:
         turn.wait("", mesh.message if isinstance(mesh, Unavailable) else "", _patience(turn))
+
+
+def is_waiting(release: Release, seen: Seen, now: datetime) -> bool:
+    """Whether its time has not come, or it is refused anyway: then nothing more is worth looking at."""
+    turn = Turn(release, seen, now)
+    wished = release.spec.abort is not None or release.deleting or bool(seen.superseded_by)
+    if wished or _refusal(turn) is not None:
+        return True
+    return not isinstance(seen.policy, PolicySpec) or before_start(turn, seen.policy) is not None
+
+
+def is_at_gate(release: Release, seen: Seen, now: datetime) -> bool:
+    """Whether somebody is still to say yes to the start, as far as can be known before it is decided."""
+    assert isinstance(seen.policy, PolicySpec)
+    return at_gate(Turn(release, seen, now), seen.policy, START) is not None
+
+
+def superseded(turn: Turn) -> Cause:
+    """Somebody asked for a newer one instead."""
+    message = f"superseded by {turn.seen.superseded_by}"
+    return Cause(kind="person", reason=Reason.SUPERSEDED, message=message)
+
+
+def _patiently(turn: Turn, wait: Wait) -> None:
+    """Stay pending: said once in the log, always in the status."""
+    if turn.status.reason != wait.reason:
+        turn.tell("release.waiting", reason_code=wait.reason.value, reason=wait.message)
+    turn.wait(wait.reason, wait.message, min(wait.again, _patience(turn)))
+
+
+def _in_line(turn: Turn, policy: PolicySpec, wait: Wait) -> None:
+    """Behind others; whoever would have them put back is let through first, or it would be for nothing."""
+    supersedes = wait.reason is Reason.QUEUED and turn.release.spec.on_conflict == "supersede"
+    if not supersedes or _is_let_through(turn, policy):
+        _patiently(turn, wait)
+
+
+def _is_let_through(turn: Turn, policy: PolicySpec) -> bool:
+    """Whoever must say yes first is asked before preflight looks, which is about this very moment."""
+    hear(turn, policy)
+    wait = at_gate(turn, policy, START)
+    if (no := refused_by(turn, policy)) is not None:
+        turn.refuse(Reason.GATE_REFUSED, no.message)
+    elif wait is not None:
+        _patiently(turn, wait)
+    else:
+        return True
+    return False
 
 
 def _patience(turn: Turn) -> timedelta:
     """The longer it has waited, the longer until it is asked again."""
     age = turn.now - turn.release.created_at if turn.release.created_at is not None else timedelta(0)
-    return min(max(_AGAIN, age / 4), _LONGEST)
+    quarter = timedelta(milliseconds=age // timedelta(milliseconds=4))
+    return min(max(_AGAIN, quarter), _LONGEST)
 
 
 def _refusal(turn: Turn) -> tuple[Reason, str] | None:
@@ -49,7 +109,9 @@ def _refusal(turn: Turn) -> tuple[Reason, str] | None:
         return Reason.INVALID_SPEC, release.problem
     if isinstance(seen.policy, Problem):
         return Reason.NO_POLICY, seen.policy.message
-    if seen.rivals:
+    if seen.circle:
+        return Reason.NO_POLICY, f"services that wait for one another by their policies: {' after '.join(seen.circle)}"
+    if seen.rivals and release.spec.on_conflict == "reject":
         rivals = ", ".join(seen.rivals)
         return Reason.BUSY, f"another release is under way on this service or its route: {rivals}"
     return None

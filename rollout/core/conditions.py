@@ -8,7 +8,7 @@ from datetime import datetime
 
 from rollout.core.release import Condition, Phase, Reason, Status
 
-_HELD = frozenset({Reason.PAUSED, Reason.DRIFTED, Reason.STUCK})
+_HELD = frozenset({Reason.PAUSED, Reason.DRIFTED, Reason.STUCK, Reason.WAITING_FOR_APPROVAL})
 """Nothing moves before somebody does something."""
 
 

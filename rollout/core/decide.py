@@ -8,7 +8,7 @@ to save and what to do after that. It never looks, waits or writes; deciding aga
 from datetime import datetime, timedelta
 
 from rollout.core import analysis
-from rollout.core.beginning import DELETED, begin
+from rollout.core.beginning import DELETED, begin, superseded
 from rollout.core.ending import bring_back, put_away, route_is_gone
 from rollout.core.intents import AddSubset, Hold, LetGo
 from rollout.core.judging.clumps import Learned
@@ -20,6 +20,7 @@ from rollout.core.route import Gone, Mesh, Unavailable
 from rollout.core.standing import Standing
 from rollout.core.stepping import advance_or_hold, by, held_back, retreat, stable_is_gone, stable_is_ready
 from rollout.core.turn import TRANSITIONS, Decision, Seen, Turn
+from rollout.core.waiting import at_gate, before_advance, hear, refused_by
 from rollout.core.workload import Health
 
 __all__ = ["TRANSITIONS", "Decision", "Seen", "decide"]
@@ -29,7 +30,7 @@ def decide(release: Release, seen: Seen, now: datetime) -> Decision:
     """The next status of `release`, what to do once it is saved, and when to look again. Never raises."""
     # Saved times have whole milliseconds: a decision must not depend on more than the next one will remember.
     turn = Turn(release, seen, now.replace(microsecond=now.microsecond // 1000 * 1000))
-    turn.drop_announced()
+    turn.drop_told()
     phase = turn.status.phase
     if phase.terminal:
         _let_go(turn)
@@ -106,6 +107,10 @@ def _reason_to_stop(turn: Turn, policy: PolicySpec) -> Cause | None:
     if release.deleting:
         turn.tell("release.abort_requested", reason=DELETED)
         return Cause(kind="person", reason=Reason.ABORTED, message=DELETED)
+    if turn.seen.superseded_by and status.phase is not Phase.FINISHING:
+        cause = superseded(turn)
+        turn.tell("release.superseded", reason=cause.message)
+        return cause
     late = status.started_at is not None and turn.now - status.started_at > policy.deadlines.total
     if late and not stable_is_gone(turn):
         return Cause(
@@ -148,9 +153,26 @@ def _prepare(turn: Turn, policy: PolicySpec, mesh: Mesh) -> None:
         turn.wait(Reason.SETTLING, "proxies learn of the new subset", prepared + policy.settle - turn.now)
     elif (hold := held_back(turn)) is not None:
         turn.wait(*hold, policy.interval)
+    elif (wait := before_advance(turn, policy, raising=True)) is not None:
+        turn.wait(wait.reason, wait.message, min(policy.interval, wait.again))
+    elif not _passes_first_gates(turn, policy, mesh):
+        return
     else:
         analysis.note_what_was_lost_before(turn, policy)
         next_weight(turn, policy, mesh, 0)
+
+
+def _passes_first_gates(turn: Turn, policy: PolicySpec, mesh: Mesh) -> bool:
+    """The gates before the first weight."""
+    hear(turn, policy)
+    wait = at_gate(turn, policy, policy.steps[0].weight)
+    if (no := refused_by(turn, policy)) is not None:
+        roll_back(turn, mesh, no)
+    elif wait is not None:
+        turn.wait(wait.reason, wait.message, min(policy.interval, wait.again))
+    else:
+        return True
+    return False
 
 
 def _hold(turn: Turn, policy: PolicySpec, mesh: Mesh) -> None:
@@ -262,6 +284,8 @@ def _analyse(turn: Turn, policy: PolicySpec, mesh: Mesh) -> None:
         return
     drifted = where is not Standing.SEEN
     outlook = analysis.look(turn, policy, drifted=drifted)
+    hear(turn, policy)
+    refused = refused_by(turn, policy)
     alarm = outlook.alarm
     if outlook.failed is not None and stable_is_gone(turn):
         _withhold(turn, f"not rolled back: {outlook.failed.message}", outlook.again)
@@ -271,11 +295,14 @@ def _analyse(turn: Turn, policy: PolicySpec, mesh: Mesh) -> None:
     elif outlook.blind_too_long and not stable_is_gone(turn):
         message = f"no usable metrics for {turn.span(policy.deadlines.metrics)}: {outlook.blind}"
         give_up(turn, mesh, Reason.METRICS_UNAVAILABLE, message)
+    elif refused is not None and not stable_is_gone(turn):
+        roll_back(turn, mesh, refused)
     elif drifted:
         turn.wait(turn.status.reason, turn.status.message, outlook.again)
     elif alarm is not None and stable_is_ready(turn):
         retreat(turn, policy, mesh, alarm)
     elif (hold := held_back(turn)) is not None:
+        turn.put(held_at=turn.now)
         turn.wait(*hold, outlook.again)
     else:
         advance_or_hold(turn, policy, mesh, outlook)

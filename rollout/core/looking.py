@@ -2,9 +2,9 @@
 
 from datetime import timedelta
 
-from rollout.core.release import Phase, Release, Status
+from rollout.core.release import Phase, Reason, Release, Status
 
-_FOUND_AGAIN = ("window", "evidence", "gates", "verdicts", "query", "message")
+_FOUND_AGAIN = ("window", "evidence", "gates", "verdicts", "query", "message", "held_at")
 """What one look adds, and the next one would find again in the metrics."""
 _LONGEST_UNSAVED = timedelta(seconds=40)
 
@@ -73,6 +73,28 @@ def needs_readings(release: Release) -> bool:
 def needs_stable(release: Release) -> bool:
     """Whether stable could take its traffic back: nobody judges the canary beside a stable that is gone."""
     return release.status.phase is Phase.ANALYSING and needs_samples(release)
+
+
+def needs_freezes(release: Release) -> bool:
+    """Whoever starts or advances asks; nobody who wants the traffic back does (I8)."""
+    asks = release.status.phase in {Phase.PENDING, Phase.PREPARING, Phase.ANALYSING}
+    return asks and release.spec.abort is None and not release.deleting
+
+
+def is_claiming(before: Status, after: Status) -> bool:
+    """Whether a release begins: from now on it is in the way of others."""
+    return before.phase is Phase.PENDING and not (after.phase is Phase.PENDING or after.phase.terminal)
+
+
+def asks_for_the_place(release: Release, status: Status) -> bool:
+    """Whether it waits for nothing but that those before it are put back: they want to know."""
+    queued = status.phase is Phase.PENDING and status.reason == Reason.QUEUED
+    return queued and release.spec.on_conflict == "supersede"
+
+
+def is_under_way(release: Release) -> bool:
+    """It has begun and is not over."""
+    return not is_beginning(release) and not is_over(release)
 
 
 def comes_before(other: Release, release: Release) -> bool:

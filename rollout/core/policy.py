@@ -8,11 +8,14 @@ from datetime import timedelta
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
-from pydantic_core import PydanticCustomError
 
 from rollout.core.checks import Checks, Judge
-from rollout.core.quantities import Duration, Label, Listed, Model, ObjectName, format_duration
+from rollout.core.disagreement import disagree
+from rollout.core.gating import Gate
+from rollout.core.quantities import Duration, Label, Listed, Model, ObjectName
 from rollout.core.route import named
+from rollout.core.schedule import Schedule, longest_closed
+from rollout.core.triggers import Trigger
 
 # Istio's and Envoy's default histogram bounds (istio/api annotation/annotations.yaml, statsHistogramBuckets), in ms.
 ISTIO_BUCKETS_MS = (
@@ -22,12 +25,6 @@ ISTIO_BUCKETS_MS = (
 
 _SECOND = timedelta(seconds=1)
 _TEMPLATE = r"^[a-z0-9]?([-a-z0-9.]|\{service\}|\{version\})*$"
-
-
-def _at(path: str, message: str, duration: timedelta | None = None) -> PydanticCustomError:
-    """An error about fields that disagree, with the path of the one to change (`ctx["path"]`)."""
-    text = message if duration is None else message.format(format_duration(duration))
-    return PydanticCustomError("disagree", "{text}", {"text": text, "path": path})
 
 
 class Step(Model):
@@ -88,16 +85,16 @@ class RouteSelection(Model):
     def _shapes_agree(self) -> Self:
         if self.virtual_services and (self.virtual_service or self.name):
             first = "virtual_service" if self.virtual_service else "name"
-            raise _at(first, "belongs to a single VirtualService: name it in virtualServices, with its route")
+            raise disagree(first, "belongs to a single VirtualService: name it in virtualServices, with its route")
         places = [(one.namespace, one.name) for one in self.virtual_services]
         if len(set(places)) < len(places):
-            raise _at("virtual_services", "names a VirtualService twice")
+            raise disagree("virtual_services", "names a VirtualService twice")
         if self.subsets and len(set(self.subsets)) < 2:
-            raise _at("subsets", "expected two different names: one is in use while the other is prepared")
+            raise disagree("subsets", "expected two different names: one is in use while the other is prepared")
         if self.subsets and self.host is not None:
-            raise _at("subsets", "subsets and host exclude each other: versions are told apart by one of them")
+            raise disagree("subsets", "subsets and host exclude each other: versions are told apart by one of them")
         if self.host is not None and "{version}" not in self.host:
-            raise _at("host", "the name must contain {version}: each version has a Service of its own")
+            raise disagree("host", "the name must contain {version}: each version has a Service of its own")
         return self
 
 
@@ -176,6 +173,23 @@ class PolicySpec(Model):
     judge: Judge = Field(default_factory=Judge)
     deadlines: Deadlines = Field(default_factory=Deadlines)
     metrics: Metrics = Field(default_factory=Metrics)
+    schedule: Schedule = Field(default_factory=Schedule)
+    after: Listed[Label] = Field(
+        default=(),
+        max_length=16,
+        description="Services of the namespace whose unfinished releases go first; never the other way round.",
+    )
+    gates: Listed[Gate] = Field(default=(), max_length=16, description="What else must say yes, and before what.")
+    allowed_triggers: Listed[Trigger] = Field(
+        default=(),
+        max_length=32,
+        description="CI jobs that may release this service by their own identity token, through the HTTP API.",
+    )
+    notify: Listed[Label] | None = Field(
+        default=None,
+        max_length=16,
+        description="Channels of the controller's settings to tell; those marked as default, if it is not given.",
+    )
 
     @field_validator("steps")
     @classmethod
@@ -213,20 +227,37 @@ class PolicySpec(Model):
         limits = self.deadlines
         for name in ("ready", "metrics", "verdict", "total"):
             if getattr(limits, name) < self.interval:
-                raise _at(f"deadlines.{name}", "must be at least one interval, {}", self.interval)
+                raise disagree(f"deadlines.{name}", "must be at least one interval, {}", self.interval)
         holds = sum((step.hold for step in self.steps), timedelta())
         if limits.total <= holds:
-            raise _at("deadlines.total", "must exceed the holds of all steps together, {}", holds)
+            raise disagree("deadlines.total", "must exceed the holds of all steps together, {}", holds)
+        self._schedule_fits(holds)
+        self._gates_fit()
         known = sorted(self.metrics.buckets)
         for bound in self.named_bounds_ms():
             if bound not in known:
                 nearest = min(known, key=lambda one: abs(one - bound))
-                raise _at(
+                raise disagree(
                     "checks.latency",
                     f"{bound:g}ms is no bucket bound of the mesh's histograms, the nearest is {nearest:g}ms; a share "
                     "of slower requests is exact only at a bound (metrics.buckets lists them)",
                 )
         return self
+
+    def _schedule_fits(self, holds: timedelta) -> None:
+        between = longest_closed(self.schedule)
+        if self.deadlines.total <= holds + between:
+            what = "must exceed the holds of all steps and the longest time between two windows together, {}"
+            raise disagree("deadlines.total", what, holds + between)
+
+    def _gates_fit(self) -> None:
+        names = [gate.name for gate in self.gates]
+        weights = {step.weight for step in self.steps}
+        for index, gate in enumerate(self.gates):
+            if gate.name in names[:index]:
+                raise disagree(f"gates.{index}.name", "another gate has this name")
+            if isinstance(gate.before, int) and gate.before not in weights:
+                raise disagree(f"gates.{index}.before", f"no step has the weight {gate.before}")
 
     def named_bounds_ms(self) -> tuple[float, ...]:
         """The latency bounds that the policy names, ascending, in milliseconds: exact keys of histogram buckets."""
@@ -258,3 +289,10 @@ class ServicePolicy(Model):
     kind: Literal["ServicePolicy"]
     metadata: PolicyMetadata
     spec: PolicySpec = Field(default_factory=PolicySpec)
+
+    @model_validator(mode="after")
+    def _goes_after_others(self) -> Self:
+        if self.metadata.name in self.spec.after:
+            index = self.spec.after.index(self.metadata.name)
+            raise disagree(f"spec.after.{index}", "a service cannot wait for itself")
+        return self

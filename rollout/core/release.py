@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, Validat
 
 from rollout.core.counts import Tally
 from rollout.core.events import Notice
+from rollout.core.gating import GateRun
 from rollout.core.judging.clumps import Learned
 from rollout.core.judging.evidence import Evidence
 from rollout.core.judging.gates import Gates
@@ -61,10 +62,19 @@ class Reason(StrEnum):
     DRIFTED = "Drifted"
     CLEANING_UP = "CleaningUp"
     STUCK = "Stuck"
+    SCHEDULED = "Scheduled"
+    OUTSIDE_WINDOW = "OutsideWindow"
+    FROZEN = "Frozen"
+    QUEUED = "Queued"
+    WAITING_FOR_DEPENDENCY = "WaitingForDependency"
+    WAITING_FOR_APPROVAL = "WaitingForApproval"
+    WAITING_FOR_GATE = "WaitingForGate"
     # at its end
     PROMOTED = "Promoted"
     CHECK_FAILED = "CheckFailed"
     ABORTED = "Aborted"
+    SUPERSEDED = "Superseded"
+    GATE_FAILED = "GateFailed"
     HAND_ON_ROUTE = "HandOnRoute"
     CANARY_NOT_READY = "CanaryNotReady"
     METRICS_UNAVAILABLE = "MetricsUnavailable"
@@ -79,6 +89,7 @@ class Reason(StrEnum):
     ALREADY_STABLE = "AlreadyStable"
     UNSUPPORTED_ROUTE = "UnsupportedRoute"
     PREFLIGHT_FAILED = "PreflightFailed"
+    GATE_REFUSED = "GateRefused"
 
     @property
     def refusal(self) -> bool:
@@ -90,6 +101,7 @@ class Reason(StrEnum):
             Reason.ALREADY_STABLE,
             Reason.UNSUPPORTED_ROUTE,
             Reason.PREFLIGHT_FAILED,
+            Reason.GATE_REFUSED,
         }
 
 
@@ -111,16 +123,26 @@ class SkipWish(Wish):
     step: int = Field(ge=0, le=19)
 
 
+class Approval(Wish):
+    """A person let a gate pass."""
+
+    gate: Label
+
+
 class Source(Model):
     """Where the trigger came from."""
 
     actor: str = Field(default="", max_length=256)
     reason: str = Field(default="", max_length=1024)
     url: str = Field(default="", max_length=2048)
+    system: str = Field(default="", max_length=64, description="CI system: github, gitlab, jenkins, ...")
+    repository: str = Field(default="", max_length=512)
+    run: str = Field(default="", max_length=256, description="The pipeline's run and attempt.")
+    revision: str = Field(default="", max_length=128, description="The commit that is released.")
 
 
 class ReleaseSpec(Model):
-    """What is wished for. `service`, `version`, `policy` and `source` never change; wishes may be set at any time."""
+    """What is wished for. What is released, how and when never changes; wishes may be set at any time."""
 
     service: Label
     version: Version
@@ -128,6 +150,12 @@ class ReleaseSpec(Model):
         default=None, description="The policy to use; without it the controller's own for this service, at the start."
     )
     source: Source = Field(default_factory=Source)
+    on_conflict: Literal["reject", "queue", "supersede"] = Field(
+        default="reject",
+        description="While another release of the service is under way: be refused, wait, or have it put back first.",
+    )
+    not_before: Instant | None = Field(default=None, description="Do not start earlier.")
+    approvals: Listed[Approval] = Field(default=(), max_length=16, description="Gates that people let pass.")
     pause: Wish | None = Field(default=None, description="Do not advance; checks go on, a rollback never waits.")
     resume: Wish | None = Field(default=None, description="Take the route back after somebody edited it by hand.")
     abort: Wish | None = Field(default=None, description="All traffic back to stable.")
@@ -166,10 +194,19 @@ class StepRecord(Model):
     """Whether it was left with proof; None while it goes on, or where it was cut short."""
 
 
+class Delivered(Model):
+    """How far one channel has been told about one release."""
+
+    sequence: int = 0
+    """Number of the last event that it took, or that was given up."""
+    thread: str = ""
+    """The channel's own name for the message that later ones belong to."""
+
+
 class Cause(Model):
     """Why a release ends without promotion."""
 
-    kind: Literal["metrics", "person", "infrastructure"]
+    kind: Literal["metrics", "gate", "person", "infrastructure"]
     reason: ReasonField
     message: str
 
@@ -280,14 +317,24 @@ class Status(Model):
     """What we put in, and so may take out again."""
     drift: Drift | None = None
     paused: bool = False
+    held_at: Instant | None = None
+    """When something else than evidence last kept it from advancing: the verdict's deadline runs from then."""
     cause: Cause | None = None
     reorders: int = 0
     """How often a rollback was ordered again because somebody undid it."""
     tries: int = 0
     """How often putting the loser's subset away was tried."""
     steps: Listed[StepRecord] = ()
+    gate_runs: Listed[GateRun] = ()
+    """The gates that were asked, and what came of it."""
     outbox: Listed[Notice] = ()
-    """Events that may not have been announced yet; each keeps its number when it is announced again."""
+    """Events that may not have reached everybody yet; each keeps its number when it is told again."""
+    announced: int = 0
+    """Number of the last event that is known to be in the log and in the cluster's Events."""
+    notify: Listed[Label] | None = None
+    """Channels that the policy names, as soon as it is known; None for the default ones."""
+    notified: dict[str, Delivered] = Field(default_factory=dict)
+    """By channel: how far it has been told."""
     sequence: int = 0
     """Number of the last event."""
 

@@ -11,6 +11,7 @@ from rollout.core.policy import PolicySpec
 from rollout.core.release import Phase, Reason
 from rollout.core.route import Mesh
 from rollout.core.turn import Turn
+from rollout.core.waiting import PROMOTION, Wait, at_gate, before_advance
 from rollout.core.workload import Health
 
 
@@ -34,6 +35,11 @@ def advance_or_hold(turn: Turn, policy: PolicySpec, mesh: Mesh, outlook: analysi
         # Not known to be ready is not ready: no share is raised on it.
         message = turn.seen.health.message if turn.seen.health else "the canary's pods were not looked at"
         turn.wait(Reason.WAITING_FOR_READY, message, outlook.again)
+    elif over and (wait := _not_yet(turn, policy, status.step, passed=outlook.passed)) is not None:
+        turn.put(held_at=turn.now)
+        if turn.status.reason != wait.reason:
+            turn.tell("step.held", reason_code=wait.reason.value, reason=wait.message)
+        turn.wait(wait.reason, wait.message, min(outlook.again, wait.again))
     elif over and outlook.passed:
         record = status.steps[-1]
         # At the last step there is nothing to prove anything by.
@@ -54,7 +60,7 @@ def advance_or_hold(turn: Turn, policy: PolicySpec, mesh: Mesh, outlook: analysi
             turn.go(Phase.FINISHING, Reason.CLEANING_UP, f"{turn.version} passed its last step")
             turn.tell("release.finishing")
             turn.wait(Reason.CLEANING_UP, turn.status.message, timedelta(0))
-    elif over and turn.now >= ends + policy.deadlines.verdict and not stable_is_gone(turn):
+    elif over and turn.now >= max(ends, status.held_at or ends) + policy.deadlines.verdict and not stable_is_gone(turn):
         message = f"no verdict {turn.span(policy.deadlines.verdict)} after the hold: {outlook.waiting_for}"
         give_up(turn, mesh, Reason.INCONCLUSIVE, message)
     elif over:
@@ -63,6 +69,15 @@ def advance_or_hold(turn: Turn, policy: PolicySpec, mesh: Mesh, outlook: analysi
         turn.wait(Reason.UNKNOWN_VERDICT, outlook.waiting_for, outlook.again)
     else:
         turn.wait(Reason.HOLDING, f"{step.weight} % to {turn.version}", min(outlook.again, ends - turn.now))
+
+
+def _not_yet(turn: Turn, policy: PolicySpec, step: int, *, passed: bool) -> Wait | None:
+    """What the next weight, or the promotion after the last one, waits for besides evidence; gates only after it."""
+    last = step + 1 == len(policy.steps)
+    wait = before_advance(turn, policy, raising=not last)
+    if wait is not None or not passed:
+        return wait
+    return at_gate(turn, policy, PROMOTION if last else policy.steps[step + 1].weight)
 
 
 def retreat(turn: Turn, policy: PolicySpec, mesh: Mesh, alarm: Verdict) -> None:

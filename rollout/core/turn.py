@@ -1,12 +1,15 @@
 """One turn of the state machine: the table it may move by, what it sees, and the draft of its decision."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from rollout.core.conditions import conditions, progress
 from rollout.core.counts import Samples
 from rollout.core.events import CATALOGUE, Notice, Scalar
+from rollout.core.freeze import Freeze
+from rollout.core.gating import Answer
 from rollout.core.intents import Announce, Intent, SetRoute
 from rollout.core.judging.clumps import Learned
 from rollout.core.judging.gates import Readings
@@ -15,10 +18,13 @@ from rollout.core.judging.verdicts import Verdict
 from rollout.core.policy import PolicySpec
 from rollout.core.preflight import Report
 from rollout.core.quantities import format_duration
-from rollout.core.release import Cause, Confirmed, Phase, Reason, Release, Status
+from rollout.core.release import Cause, Confirmed, Delivered, Phase, Reason, Release, Status
 from rollout.core.route import Gone, Mesh, Problem, Unavailable
 from rollout.core.workload import Health
 
+CHANNELS_TAKE = timedelta(seconds=2)
+"""How often to look, after the end, whether channels have taken what is owed to them."""
+_LAST_WORDS = timedelta(minutes=1)
 MOST_NOTICES = 50
 """An announcer that fails for ever must not grow the object; the oldest notices go first."""
 
@@ -76,8 +82,21 @@ class Seen:
     """The policy to freeze; asked for only while the release is pending."""
     rivals: tuple[str, ...] = ()
     """Other unfinished releases of the service that began, or were made, before this one."""
+    first: tuple[str, ...] = ()
+    """Unfinished releases of services that this one's policy lets go first."""
+    circle: tuple[str, ...] = ()
+    """Services that wait for one another, this one's first and last."""
+    full: str = ""
+    """Why the namespace takes no further release just now."""
+    superseded_by: str = ""
+    """The release that asks for this one to be put back."""
+    freezes: tuple[Freeze, ...] | Unavailable = ()
+    answers: Mapping[str, Answer] = field(default_factory=dict)
+    """By gate: what came back for the question that is open."""
     announced: int = 0
     """Number of the last event that is known to have been announced."""
+    delivered: Mapping[str, Delivered] = field(default_factory=dict)
+    """By channel that wants to know of this release: how far it has been told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +123,8 @@ class Turn:
         self.status: Status = release.status
         self.looked: tuple[Verdict, ...] = ()
         self.opinion: Opinion | None = None
+        self.answers: dict[str, Answer] = dict(seen.answers)
+        """What gates said, until it is taken in."""
         self._intents: list[Intent] = []
         self._requeue: timedelta | None = timedelta(0)
 
@@ -164,11 +185,25 @@ class Turn:
         notice = Notice(sequence=sequence, at=self.now, name=name, fields=fields)
         self.put(sequence=sequence, outbox=(*self.status.outbox, notice)[-MOST_NOTICES:])
 
-    def drop_announced(self) -> None:
-        """Forget what was announced."""
-        left = tuple(notice for notice in self.status.outbox if notice.sequence > self.seen.announced)
-        if len(left) != len(self.status.outbox):
+    def drop_told(self) -> None:
+        """Remember how far everybody has been told, and forget what all of them know."""
+        status, told = self.status, dict(self.status.notified)
+        for channel, one in self.seen.delivered.items():
+            if one.sequence >= told.get(channel, one).sequence:
+                told[channel] = one
+        announced = max(status.announced, min(self.seen.announced, status.sequence))
+        if announced != status.announced or told != status.notified:
+            self.put(announced=announced, notified=told)
+        owed = () if self._is_given_up() else self.seen.delivered
+        everybody = min([announced, *(told[channel].sequence for channel in owed)])
+        left = tuple(notice for notice in status.outbox if notice.sequence > everybody)
+        if len(left) != len(status.outbox):
             self.put(outbox=left)
+
+    def _is_given_up(self) -> bool:
+        """A person who deletes a Release does not wait for long until a channel answers."""
+        ended = self.status.finished_at
+        return self.release.deleting and ended is not None and self.now - ended > _LAST_WORDS
 
     def refuse(self, reason: Reason, message: str) -> None:
         """End before anything was written."""
@@ -204,9 +239,10 @@ class Turn:
         if not before.phase.terminal or (before.finished_at is not None and not noted):
             self.put(observed_generation=self.release.generation, progress=progress(self.status))
             self.put(conditions=conditions(self.status, self.now))
-        outbox = self.status.outbox
+        outbox, announced = self.status.outbox, self.status.announced
+        news = tuple(notice for notice in outbox if notice.sequence > announced)
         again = self._requeue
         if self.status.phase.terminal:
-            again = timedelta(0) if outbox else None
-        intents = (*self._intents, *(Announce(notice) for notice in outbox))
+            again = timedelta(0) if news else CHANNELS_TAKE if outbox else None
+        intents = (*self._intents, *(Announce(notice) for notice in news))
         return Decision(self.status, intents, requeue_after=again, looked=self.looked, opinion=self.opinion)

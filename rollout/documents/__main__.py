@@ -13,25 +13,27 @@ from pathlib import Path
 from rollout.documents.crd import crds
 from rollout.documents.diagram import state_diagram
 from rollout.documents.marked import replaced
-from rollout.documents.schema import policy_schema
-from rollout.documents.tables import context_list, event_table, policy_table
+from rollout.documents.schema import Schema, policy_schema, settings_schema
+from rollout.documents.tables import context_list, event_table, policy_table, settings_table
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 Passages = dict[str, Callable[[], str]]
 
 
-def _schema_text() -> str:
-    return json.dumps(policy_schema(), indent=2, ensure_ascii=False) + "\n"
+def _schema_text(schema: Schema) -> str:
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 WHOLE: dict[str, Callable[[], str]] = {
-    "config/schema/service-policy.v1alpha1.json": _schema_text,
+    "config/schema/service-policy.v1alpha1.json": lambda: _schema_text(policy_schema()),
+    "config/schema/controller-config.v1alpha1.json": lambda: _schema_text(settings_schema()),
     "deploy/base/crds.yaml": crds,
 }
 """Files that are generated from their first line to their last."""
 MARKED: dict[str, Passages] = {
     "ARCHITECTURE.md": {"transitions": state_diagram},
     "docs/policy.md": {"fields": policy_table},
+    "docs/settings.md": {"fields": settings_table},
     "docs/events.md": {"context": context_list, "events": event_table},
 }
 """Documents with generated passages, by the names of their markers."""

@@ -6,7 +6,8 @@ come from the models' own schema (`crd.py`).
 
 The models stay the judges: the API server only says no earlier, to whoever writes the object. Left to them alone is
 what CEL cannot see or not afford: latency objectives, which are text or a mapping and so have no type in a structural
-schema, what latency bounds mean for buckets, and the placeholders of a query.
+schema, what latency bounds mean for buckets, the placeholders of a query, time zones, dates, what a cron expression
+means, and how long a schedule is closed.
 
 Rules use nothing that came after Kubernetes 1.28. No default is written into an object, so each rule knows its own.
 """
@@ -77,6 +78,12 @@ def _unchanged(name: str) -> Schema:
     return _rule(rule, f"{name} cannot be changed: make a new Release", f".{name}")
 
 
+def _unchanged_or_usual(name: str, usual: str) -> Schema:
+    """For a field with a default, which one client writes down and another does not."""
+    now, before = (f"(has({one}.{name}) ? {one}.{name} : '{usual}')" for one in ("self", "oldSelf"))
+    return _rule(f"{now} == {before}", f"{name} cannot be changed: make a new Release", f".{name}")
+
+
 def _deadlines() -> Iterable[Schema]:
     interval = _of("self.interval", PolicySpec, "interval")
     for name in ("ready", "metrics", "verdict", "total"):
@@ -98,6 +105,17 @@ def _deadlines() -> Iterable[Schema]:
     )
 
 
+def _gates() -> Iterable[Schema]:
+    usual = ", ".join(str(step.weight) for step in PolicySpec().steps)
+    weights = f"(has(self.steps) ? self.steps.map(step, step.weight) : [{usual}])"
+    yield _rule(
+        "!has(self.gates) || self.gates.all(gate, !has(gate.before) || type(gate.before) != int || "
+        f"gate.before in {weights})",
+        "gates: before names a weight that no step has",
+        ".gates",
+    )
+
+
 _SECOND: Final = timedelta(seconds=1)
 _SAME_PLACE: Final = (
     "a.name == b.name && (has(a.__namespace__) ? a.__namespace__ : '') == (has(b.__namespace__) ? b.__namespace__ : '')"
@@ -111,8 +129,54 @@ MODELS: Final[dict[str, list[Schema]]] = {
         ),
         _unchanged("policy"),
         _unchanged("source"),
+        _unchanged_or_usual("onConflict", "reject"),
+        _unchanged("notBefore"),
+        _rule(
+            "!has(self.policy) || !has(self.policy.after) || !(self.service in self.policy.after)",
+            "a service cannot wait for itself",
+            ".policy.after",
+        ),
+        _rule(
+            "!has(oldSelf.approvals) || oldSelf.approvals.size() == 0 || "
+            "(has(self.approvals) && oldSelf.approvals.all(one, one in self.approvals))",
+            "an approval cannot be taken back or changed: abort the release",
+            ".approvals",
+        ),
     ],
-    "PolicySpec": [*_deadlines()],
+    "FreezeSpec": [
+        _rule(
+            "!has(self.everywhere) || !self.everywhere || !has(self.service)",
+            "a freeze of everything names no service",
+            ".service",
+        )
+    ],
+    "ServicePolicy": [
+        _rule(
+            "!has(self.spec) || !has(self.spec.after) || !(self.metadata.name in self.spec.after)",
+            "a service cannot wait for itself",
+            ".spec.after",
+        )
+    ],
+    "PolicySpec": [*_deadlines(), *_gates()],
+    "OpenWindow": [
+        _rule("has(self.cron) == has(self.__for__)", "cron and for belong together", ".cron"),
+        _rule(
+            "!has(self.cron) || (!has(self.days) && (!has(self.from) || self.from == '00:00') && "
+            "(!has(self.to) || self.to == '24:00'))",
+            "cron says days and times itself: give either it, or days, from and to",
+            ".cron",
+        ),
+    ],
+    "Gate": [
+        _rule(
+            "(has(self.kind) && self.kind != 'approval') == has(self.use)",
+            "use: name the webhook or job that is asked; an approval needs none",
+            ".use",
+        )
+    ],
+    "Trigger": [
+        _rule("has(self.repositoryId) != has(self.projectId)", "expected either repositoryId or projectId"),
+    ],
     "RouteSelection": [
         _rule(
             "!has(self.virtualServices) || self.virtualServices.size() == 0 || !has(self.virtualService)",
@@ -174,6 +238,28 @@ FIELDS: Final[dict[str, list[Schema]]] = {
     "Judge.learn": [_between(None, timedelta(hours=6))],
     "Judge.block": [_between(_SECOND, None)],
     "Judge.onset": [_between(_SECOND, None)],
+    "PolicySpec.gates": [
+        _rule("self.all(a, self.exists_one(b, a.name == b.name))", "two gates have the same name"),
+    ],
+    "Gate.before": [
+        _rule(
+            "type(self) == int ? (int(self) >= 1 && int(self) <= 100) : (self == 'start' || self == 'promotion')",
+            "expected start, promotion, or the weight of a step",
+        )
+    ],
+    "Gate.timeout": [_between(_SECOND, timedelta(days=30))],
+    "OpenWindow.from": [_rule("self != '24:00'", "expected a time before 24:00")],
+    "OpenWindow.for": [
+        _between(timedelta(minutes=1), timedelta(days=7)),
+        _rule(f"{_ms('self')} % 60000 == 0", "expected whole minutes"),
+    ],
+    "Schedule.windows": [
+        _rule(
+            "self.size() == 0 || "
+            "['start', 'advance'].all(act, self.exists(one, !has(one.allows) || act in one.allows))",
+            "none of them allows start, or none allows advance, so it would never be allowed",
+        )
+    ],
     "Checks.custom": [
         _rule("self.all(a, self.exists_one(b, a.name == b.name))", "two custom checks have the same name")
     ],

@@ -1,4 +1,4 @@
-"""JSON Schema of the policy format, for editors and for `check-jsonschema`; and of any model, for the CRDs.
+"""JSON Schema of policies and settings, for editors and for `check-jsonschema`; and of any model, for the CRDs.
 
 pydantic's own schema shows defaults as Python holds them (`PT5M`, 0.05) and titles no person would write; here they are
 as they are spelled in a file. What a schema cannot say (weights rise, bounds are bucket bounds) only the model checks.
@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
+from rollout.administration import ControllerConfig
 from rollout.core.policy import ServicePolicy
 
 Schema = dict[str, Any]
@@ -16,7 +17,16 @@ Schema = dict[str, Any]
 
 def policy_schema() -> Schema:
     """JSON Schema (draft 2020-12) of a policy file's document."""
-    schema = model_schema(ServicePolicy)
+    return _document_schema(ServicePolicy)
+
+
+def settings_schema() -> Schema:
+    """The same of a file of the administrator's settings."""
+    return _document_schema(ControllerConfig)
+
+
+def _document_schema(model: type[BaseModel]) -> Schema:
+    schema = model_schema(model)
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": schema.pop("title")}
     return head | schema
 

@@ -1,4 +1,4 @@
-"""Markdown tables: every field of a policy, every event a release can log."""
+"""Markdown tables: every field of a policy and of the settings, every event a release can log."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 from rollout.core.events import CATALOGUE, CONTEXT
 from rollout.core.quantities import DURATION_PATTERN, SHARE_PATTERN
-from rollout.documents.schema import Schema, inlined, policy_schema
+from rollout.documents.schema import Schema, inlined, policy_schema, settings_schema
 
 _NAME_PATTERN = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 """How the patterns of Kubernetes names begin (RFC 1123)."""
@@ -24,17 +24,26 @@ class Field:
     """Its mapping is not valid without it."""
 
 
-def fields() -> Iterator[Field]:
-    """Every field of a policy, in the order of the file."""
-    schema = policy_schema()
+def fields(schema: Schema | None = None) -> Iterator[Field]:
+    """Every field of a policy, or of another document, in the order of the file."""
+    schema = schema or policy_schema()
     return _below(schema, "", schema["$defs"], {})
 
 
 def policy_table() -> str:
     """Every field of a policy: path, type, default, meaning."""
+    return _field_table(fields())
+
+
+def settings_table() -> str:
+    """The same of the administrator's settings."""
+    return _field_table(fields(settings_schema()))
+
+
+def _field_table(every: Iterable[Field]) -> str:
     rows = (
         (f"`{field.path}`", _kind(field.schema), _default(field), field.schema.get("description", ""))
-        for field in fields()
+        for field in every
     )
     return _table(("field", "type", "default", "meaning"), rows)
 
@@ -125,6 +134,8 @@ def _default(field: Field) -> str:
             shown = "/".join(str(next(iter(item.values()))) for item in value)
         case list():
             shown = ", ".join(_plain(item) for item in value) or "[]"
+        case "":
+            return "-"
         case _:
             shown = _plain(value)
     return f"`{shown}`" + (", to be given with its mapping" if field.mandatory else "")

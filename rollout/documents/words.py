@@ -20,6 +20,8 @@ WORDS: Final = {
     "Source.actor": "Who or what asked for the release.",
     "Source.reason": "Why.",
     "Source.url": "The pipeline run, change or ticket behind it.",
+    "Source.repository": "The repository of the pipeline.",
+    "Approval.gate": "The gate that may pass, by its name in the policy.",
     "Wish.by": "Who wishes it; in the logs, in Events and in the outcome.",
     "Wish.at": "When; `resume` counts only if this is later than the edit of the route that it takes back.",
     "Wish.reason": "Why; in the logs, in Events and in the outcome.",

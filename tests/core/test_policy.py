@@ -117,10 +117,71 @@ def test_any_rising_weights_that_end_at_100_will_do(weights: list[int]) -> None:
         ({"checks": {"traffic": {"tolerance": 1}}}, "checks.traffic.tolerance"),
         ({"podLabel": ""}, "podLabel"),
         ({"podLabel": "a/b/c"}, "podLabel"),
+        ({"gates": [{"name": "a"}, {"name": "b"}, {"name": "a"}]}, "gates.2.name"),
+        ({"gates": [{"name": "a", "before": "promotion"}, {"name": "b", "before": 20}]}, "gates.1.before"),
+        ({"gates": [{"name": "a", "before": "end"}]}, "gates.0.before"),
+        ({"gates": [{"name": "a", "kind": "job"}]}, "gates.0.use"),
+        ({"after": ["Payments"]}, "after.0"),
+        ({"notify": ["#releases"]}, "notify.0"),
+        ({"allowedTriggers": [{"issuer": "github"}]}, "allowedTriggers.0"),
+        ({"schedule": {"windows": [{"cron": "0 9 * * *"}]}}, "schedule.windows.0.for"),
     ],
 )
 def test_values_that_make_no_sense_are_refused_at_the_field_to_change(fields: dict[str, Any], path: str) -> None:
     assert where(**fields)[0] == path
+
+
+def test_a_gate_stands_before_a_step_that_there_is() -> None:
+    gates = [{"name": "a", "before": 7}, {"name": "b", "before": 100}, {"name": "c", "before": "promotion"}]
+    assert [gate.before for gate in spec(steps=[{"weight": 7}, {"weight": 100}], gates=gates).gates] == [
+        7,
+        100,
+        "promotion",
+    ]
+    assert where(gates=gates) == ["gates.0.before"]
+
+
+def test_a_release_may_take_longer_than_the_longest_time_between_two_windows() -> None:
+    nights = {"windows": [{"from": "09:00", "to": "17:00"}]}
+    steps = [{"weight": 100, "hold": "1h"}]
+    assert where(schedule=nights, steps=steps, deadlines={"total": "17h"}) == ["deadlines.total"]
+    assert spec(schedule=nights, steps=steps, deadlines={"total": "17h1ms"}).schedule.windows
+    # Clocks may be set back.
+    there = nights | {"timeZone": "Europe/Berlin"}
+    assert where(schedule=there, steps=steps, deadlines={"total": "17h1ms"}) == ["deadlines.total"]
+    assert spec(schedule=there, steps=steps, deadlines={"total": "18h1ms"}).schedule.windows
+
+
+def test_a_freeze_in_the_schedule_asks_for_no_longer_deadline() -> None:
+    assert spec(schedule={"freezes": [{"from": "2026-12-20", "until": "2027-01-06"}]}) != spec()
+
+
+def test_a_service_does_not_wait_for_itself() -> None:
+    ServicePolicy.model_validate(NAMED | {"spec": {"after": ["payments", "ledger"]}})
+    with pytest.raises(ValidationError) as caught:
+        ServicePolicy.model_validate(NAMED | {"spec": {"after": ["payments", "checkout"]}})
+    assert [error["ctx"]["path"] for error in caught.value.errors()] == ["spec.after.1"]
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        {"virtualService": "a", "virtualServices": [{"name": "b"}]},
+        {"name": "a", "virtualServices": [{"name": "b"}]},
+        {"virtualServices": [{"name": "b"}, {"name": "b"}]},
+        {"subsets": ["a", "a"]},
+        {"subsets": ["a", "b"], "host": "{version}"},
+        {"host": "{service}"},
+    ],
+    ids=str,
+)
+def test_shapes_of_a_route_that_exclude_one_another_are_refused(route: dict[str, Any]) -> None:
+    assert where(route=route)[0].startswith("route.")
+
+
+def test_the_label_that_loses_no_failure_is_meant_where_any_may_be() -> None:
+    assert spec().metrics.series_label == "destination_workload"
+    assert spec(metrics={"versionLabel": "destination_version"}).metrics.series_label == "destination_version"
 
 
 @pytest.mark.parametrize("hold", ["999ms", "1d1s", "0s"])

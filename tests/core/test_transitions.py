@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from rollout.core.counts import Samples
 from rollout.core.decide import TRANSITIONS, decide
+from rollout.core.freeze import Freeze, FreezeSpec
+from rollout.core.gating import Answer, GateRun
 from rollout.core.intents import SetRoute
 from rollout.core.preflight import Finding, Report
-from rollout.core.release import Confirmed, Drift, Phase, Reason, Release, SkipWish
+from rollout.core.release import Approval, Confirmed, Drift, Phase, Reason, Release, SkipWish
 from rollout.core.route import Gone, Leg, Problem, Unavailable
 from rollout.core.turn import Seen
 from tests import given
@@ -26,6 +28,7 @@ ABORT = {"abort": given.wish()}
 RESUME = {"resume": given.wish(at=given.NOW + given.seconds(5))}
 DRIFTED = Drift(percent=20, at=given.NOW)
 LAST = len(given.policy().steps) - 1
+DEPENDS = Reason.WAITING_FOR_DEPENDENCY
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,89 @@ def _before_the_route() -> Iterator[Scenario]:
     yield Scenario("aborted before it began", unwanted, ready, Phase.ABORTED, Reason.ABORTED)
     dying = given.release(Phase.PENDING, deleting=True)
     yield Scenario("deleted before it began", dying, ready, Phase.ABORTED, Reason.ABORTED)
+
+
+FROZEN = Freeze(namespace="shop", name="namespace", spec=FreezeSpec(reason="an incident"))
+NIGHT = {"windows": [{"from": "01:00", "to": "02:00"}]}
+SMOKE = {"name": "smoke", "kind": "webhook", "use": "smoke"}
+
+
+def gated(phase: Phase, before: object, *, step: int = 1, asked: bool = True, **gate: object) -> Release:
+    """A release whose policy has one gate, which is waited for already, and which has passed all else."""
+    policy = given.policy(gates=[{**SMOKE, "before": before, **gate}])
+    runs = (GateRun(gate="smoke", since=given.NOW),) if asked else ()
+    if phase is Phase.ANALYSING:
+        return passing(step, policy=policy, gate_runs=runs)
+    return given.release(phase, policy=policy, gate_runs=runs)
+
+
+def _waiting() -> Iterator[Scenario]:
+    stays, ready = Phase.PENDING, given.seen(given.untouched())
+    pending = given.release(Phase.PENDING)
+    rival = replace(ready, rivals=("a",))
+    for on_conflict in ("queue", "supersede"):
+        queued = given.release(Phase.PENDING, wishes={"on_conflict": on_conflict})
+        yield Scenario(f"another one goes first: {on_conflict}", queued, rival, stays, Reason.QUEUED)
+    yield Scenario("the namespace is full", pending, replace(ready, full="enough"), stays, Reason.QUEUED)
+    early = given.release(Phase.PENDING, wishes={"not_before": given.NOW + timedelta(hours=1)})
+    yield Scenario("it is for later", early, ready, stays, Reason.SCHEDULED)
+    frozen = replace(ready, freezes=(FROZEN,))
+    yield Scenario("frozen before the start", pending, frozen, stays, Reason.FROZEN)
+    unknown = replace(ready, freezes=Unavailable("no answer"))
+    yield Scenario("nobody knows of freezes", pending, unknown, stays, Reason.FROZEN)
+    night = replace(ready, policy=given.policy(schedule=NIGHT, deadlines={"total": "3d"}))
+    yield Scenario("outside the windows", pending, night, stays, Reason.OUTSIDE_WINDOW)
+    yield Scenario("others go first", pending, replace(ready, first=("payments-v2",)), stays, DEPENDS)
+    circle = replace(ready, circle=("checkout", "payments", "checkout"))
+    yield Scenario("all wait for one another", pending, circle, Phase.FAILED, Reason.NO_POLICY)
+    newer = replace(ready, superseded_by="checkout-v3")
+    yield Scenario("superseded before it began", pending, newer, Phase.ABORTED, Reason.SUPERSEDED)
+    held = given.policy(gates=[{"name": "ok"}])
+    asks = replace(ready, policy=held)
+    yield Scenario("nobody approved the start", pending, asks, stays, Reason.WAITING_FOR_APPROVAL)
+    approved = given.release(Phase.PENDING, wishes={"approvals": (Approval(gate="ok", by="ann"),)})
+    yield Scenario("somebody approved the start", approved, asks, Phase.PREPARING, Reason.WAITING_FOR_READY)
+    asked = gated(Phase.PENDING, "start")
+    gate = replace(ready, policy=given.policy(gates=[SMOKE]))
+    yield Scenario("a gate before the start", asked, gate, stays, Reason.WAITING_FOR_GATE)
+    no = replace(gate, answers={"smoke": Answer("failed", "no")})
+    yield Scenario("a gate refuses the start", asked, no, Phase.FAILED, Reason.GATE_REFUSED)
+
+
+def _held_up() -> Iterator[Scenario]:
+    back = Phase.ROLLING_BACK
+    claimed = given.release(Phase.PREPARING)
+    settled = given.seen(given.as_ordered(claimed), samples=given.samples(at=LATER))
+    frozen = replace(settled, freezes=(FROZEN,))
+    yield Scenario("frozen before the first weight", claimed, frozen, Phase.PREPARING, Reason.FROZEN, LATER)
+    asked = gated(Phase.PREPARING, 10)
+    yield Scenario("a gate before the first weight", asked, settled, Phase.PREPARING, Reason.WAITING_FOR_GATE, LATER)
+    no = replace(settled, answers={"smoke": Answer("failed", "no")})
+    yield Scenario("a gate refuses the first weight", asked, no, back, Reason.GATE_FAILED, LATER)
+    yes = replace(settled, answers={"smoke": Answer("passed")})
+    yield Scenario("a gate lets the first weight pass", asked, yes, Phase.SHIFTING, Reason.SHIFTING, LATER)
+    holding = passing(1)
+    seen = given.seen(given.as_ordered(holding), samples=by_weight(1))
+    frozen = replace(seen, freezes=(FROZEN,))
+    yield Scenario("frozen although it passed", holding, frozen, Phase.ANALYSING, Reason.FROZEN, LATER)
+    bad = given.seen(given.as_ordered(holding), samples=given.samples((900, 0), (100, 90)), freezes=(FROZEN,))
+    young = given.release(Phase.ANALYSING, step=1)
+    yield Scenario("a check failed under a freeze", young, bad, back, Reason.CHECK_FAILED, given.NOW + given.INTERVAL)
+    newer = replace(seen, superseded_by="checkout-v3")
+    yield Scenario("superseded on its way", holding, newer, back, Reason.SUPERSEDED)
+    finishing = given.release(Phase.FINISHING)
+    late = given.seen(given.as_ordered(finishing), superseded_by="checkout-v3")
+    yield Scenario("superseded after it passed", finishing, late, Phase.FINISHING, Reason.CLEANING_UP)
+    gate = gated(Phase.ANALYSING, 100, asked=False)
+    yield Scenario("a gate before the last weight", gate, seen, Phase.ANALYSING, Reason.WAITING_FOR_GATE, LATER)
+    asked = gated(Phase.ANALYSING, 100)
+    no = replace(seen, answers={"smoke": Answer("failed", "no")})
+    yield Scenario("a gate refuses the last weight", asked, no, back, Reason.GATE_FAILED, LATER)
+    last = gated(Phase.ANALYSING, "promotion", step=LAST)
+    done = given.seen(given.as_ordered(last), samples=by_weight(LAST))
+    yield Scenario("a gate before the promotion", last, done, Phase.ANALYSING, Reason.WAITING_FOR_GATE, LATER)
+    yes = replace(done, answers={"smoke": Answer("passed")})
+    yield Scenario("a gate lets it be promoted", last, yes, Phase.FINISHING, Reason.CLEANING_UP, LATER)
 
 
 def _preparing() -> Iterator[Scenario]:
@@ -273,7 +359,15 @@ def _towards_the_end() -> Iterator[Scenario]:
     yield Scenario("taken on the way back", failing, taken, Phase.ROLLED_BACK, Reason.CHECK_FAILED)
 
 
-SCENARIOS = (*_before_the_route(), *_preparing(), *_under_way(), *_without_control(), *_towards_the_end())
+SCENARIOS = (
+    *_before_the_route(),
+    *_waiting(),
+    *_preparing(),
+    *_held_up(),
+    *_under_way(),
+    *_without_control(),
+    *_towards_the_end(),
+)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.title)
