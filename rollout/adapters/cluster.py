@@ -171,6 +171,10 @@ class Cluster:
         """JSON merge patch (RFC 7386); with a `metadata.resourceVersion` in it, raises Conflict if that is stale."""
         return await self._ask(_Call("PATCH", path, _patch_query(dry_run=dry_run), body, MERGE_PATCH))
 
+    async def delete(self, path: str) -> None:
+        """Remove one object. Raises NotFound only where the server names the object that is missing."""
+        await self._ask(_Call("DELETE", path))
+
     async def watch(
         self,
         path: str,

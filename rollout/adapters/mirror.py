@@ -73,16 +73,26 @@ class Mirror:
 
         Raises NotFound, and what else `Cluster.get` raises.
         """
+        copy = self._asked(collection)
+        if copy is None:
+            return await self._cluster.get(f"{collection}/{name}")
+        if name not in copy.objects:
+            raise NotFound(f"GET {collection}/{name}: not found, as its watch told")
+        return copy.objects[name]
+
+    async def list(self, collection: str) -> list[JsonObject]:
+        """All objects as they were told last, or as the server holds them; raises what `Cluster.list` raises."""
+        copy = self._asked(collection)
+        return await self._cluster.list(collection) if copy is None else [*copy.objects.values()]
+
+    def _asked(self, collection: str) -> _Copy | None:
+        """The copy of a collection that is asked for and so kept up to date; None where nothing fresh is known."""
         now = asyncio.get_running_loop().time()
         copy = self._copies.setdefault(collection, _Copy())
         copy.asked_at = now
         if copy.task is None or copy.task.done():
             copy.task = asyncio.create_task(self._follow(collection, copy))
-        if now - copy.heard_at > FRESH_SECONDS:
-            return await self._cluster.get(f"{collection}/{name}")
-        if name not in copy.objects:
-            raise NotFound(f"GET {collection}/{name}: not found, as its watch told")
-        return copy.objects[name]
+        return None if now - copy.heard_at > FRESH_SECONDS else copy
 
     async def _follow(self, collection: str, copy: _Copy) -> None:
         """List and watch until nobody asks any more; an error makes the copy old, and is found out by the reader."""

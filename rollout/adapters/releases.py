@@ -19,6 +19,7 @@ from rollout.adapters.release_object import (
     spec_change,
     status_object,
 )
+from rollout.adapters.rivals import Rivals
 from rollout.core.release import API_VERSION, Release, ReleaseSpec, Status
 from rollout.ports import Conflict, NotFound, Outage, Refused
 
@@ -46,6 +47,7 @@ class ClusterReleases:
         self._watch_seconds = watch_seconds
         self._told: dict[tuple[str, str], str] = {}
         """(namespace, name) -> newest revision that a watch told."""
+        self._rivals = Rivals()
         self._heard_at: dict[str | None, float] = {}
         """When the watch of a namespace (None: of all) last showed a sign of life, on the loop's clock."""
 
@@ -60,17 +62,19 @@ class ClusterReleases:
 
     async def list(self, namespace: str | None, service: str | None = None) -> Sequence[Release]:
         """All releases, oldest first. Told apart by their spec, not by the label, which one made by hand lacks."""
-        found = [read_release(obj) for obj in await self._cluster.list(_path(namespace))]
+        found = [read_release(obj) for obj in await self._cluster.list(_path(namespace)) if _may_be_of(obj, service)]
         return oldest_first(one for one in found if service in {None, one.spec.service})
 
     async def create(self, namespace: str, name: str, spec: ReleaseSpec, key_hash: str = "") -> Release:
         """Make a new one. Raises Conflict if the name is taken, Refused if the server does not accept it."""
         try:
-            return read_release(
-                await self._cluster.create(_path(namespace), new_object(namespace, name, spec, key_hash))
-            )
+            made = await self._cluster.create(_path(namespace), new_object(namespace, name, spec, key_hash))
         except NotFound as error:
             raise Refused(f"there is no namespace {namespace}") from error
+        if _key(made) not in self._told:
+            # Who starts another one next must not be faster than the watch.
+            self._rivals.note(made)
+        return read_release(made)
 
     async def wish(self, release: Release, spec: ReleaseSpec) -> Release:
         """Replace the wishes by a merge patch of what changed; all else in the object stays as it is.
@@ -122,9 +126,20 @@ class ClusterReleases:
 
     def unchanged(self, release: Release) -> bool:
         """Whether the watch is alive and says that nobody has changed the release since it was read or saved."""
+        return self._is_fresh(release.namespace) and self._told.get(release.key) == release.revision
+
+    def superseder(self, release: Release) -> str:
+        """Name of the youngest Queued release of the service that asks for this one to be put back; "" if none."""
+        return self._rivals.superseder(release) if self._is_fresh(release.namespace) else ""
+
+    def unfinished(self, namespace: str, service: str) -> tuple[tuple[str, str], ...] | None:
+        """Keys of the releases of a service that are not over, oldest first; None where no watch is alive."""
+        return self._rivals.unfinished(namespace, service) if self._is_fresh(namespace) else None
+
+    def _is_fresh(self, namespace: str) -> bool:
         now = asyncio.get_running_loop().time()
-        heard = max(self._heard_at.get(scope, -math.inf) for scope in (None, release.namespace))
-        return now - heard <= _FRESH_SECONDS and self._told.get(release.key) == release.revision
+        heard = max(self._heard_at.get(scope, -math.inf) for scope in (None, namespace))
+        return now - heard <= _FRESH_SECONDS
 
     async def watch(self, namespace: str | None) -> AsyncGenerator[Release, None]:
         """Releases that are new, or whose generation changed, or that are being deleted; status changes wake nobody.
@@ -144,8 +159,9 @@ class ClusterReleases:
                 present = {_key(obj): obj for obj in listing.items}
                 for gone in known.keys() - present.keys():
                     del known[gone]
-                    self._told.pop(gone, None)
-                self._told |= {key: obj["metadata"]["resourceVersion"] for key, obj in present.items()}
+                    self._forget(gone)
+                for obj in present.values():
+                    self._note(obj)
                 self._heard_at[namespace] = loop.time()
                 for obj in present.values():
                     if _is_news(known, obj):
@@ -158,13 +174,13 @@ class ClusterReleases:
                         revision = obj["metadata"]["resourceVersion"]
                         short = 0
                         self._heard_at[namespace] = loop.time()
-                        if kind != "BOOKMARK":
-                            self._told[_key(obj)] = revision
                         if kind == "DELETED":
                             known.pop(_key(obj), None)
-                            self._told.pop(_key(obj), None)
-                        elif kind != "BOOKMARK" and _is_news(known, obj):
-                            yield read_release(obj)
+                            self._forget(_key(obj))
+                        elif kind != "BOOKMARK":
+                            self._note(obj)
+                            if _is_news(known, obj):
+                                yield read_release(obj)
                 self._heard_at[namespace] = loop.time()
             except Expired:
                 revision = ""
@@ -172,6 +188,14 @@ class ClusterReleases:
             short = short + 1 if loop.time() - began < _TOO_SHORT else 0
             if short >= _MOST_SHORT:
                 raise Outage(f"GET {_path(namespace)}: the server ends every watch at once")
+
+    def _note(self, obj: JsonObject) -> None:
+        self._told[_key(obj)] = obj["metadata"]["resourceVersion"]
+        self._rivals.note(obj)
+
+    def _forget(self, key: tuple[str, str]) -> None:
+        self._told.pop(key, None)
+        self._rivals.forget(key)
 
 
 def _path(namespace: str | None, name: str = "") -> str:
@@ -181,6 +205,13 @@ def _path(namespace: str | None, name: str = "") -> str:
 
 def _key(obj: JsonObject) -> tuple[str, str]:
     return obj["metadata"]["namespace"], obj["metadata"]["name"]
+
+
+def _may_be_of(obj: JsonObject, service: str | None) -> bool:
+    """Whether it is worth reading, where only one service is asked for: a namespace holds years of releases."""
+    parts = [obj.get("spec"), obj.get("status")]
+    said = {part.get("service") for part in parts if isinstance(part, dict)}
+    return service is None or service in said or not isinstance(obj.get("spec"), dict)
 
 
 def _is_news(known: Known, obj: JsonObject) -> bool:

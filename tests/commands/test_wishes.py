@@ -8,6 +8,7 @@ import pytest
 
 from rollout import commands
 from rollout.core.release import Drift, Phase, Release, ReleaseSpec, Status
+from rollout.desk import Finished
 from rollout.ports import Conflict, NotFound, Outage, Refused
 from tests.commands.conftest import NOON, OVER, SECOND, SPEC, UNDER_WAY, existing
 from tests.fakes.clock import FakeClock
@@ -52,7 +53,7 @@ async def test_nothing_can_be_asked_of_a_release_that_is_over(
     releases: FakeReleases, clock: FakeClock, verb: Verb, phase: Phase
 ) -> None:
     before = await existing(releases, Status(phase=phase, message="5 % errors"))
-    with pytest.raises(commands.Finished) as raised:
+    with pytest.raises(Finished) as raised:
         await ask(verb, releases, clock)
     assert raised.value.release == before
     assert await stored(releases) == before

@@ -47,6 +47,45 @@ GOOD: dict[str, JsonObject] = {
     },
     "judge": {"judge": {"falseRollback": "20%", "learn": "6h", "block": "1s", "onset": "1d", "proof": {"risk": "50%"}}},
     "unproven": {"judge": {"unproven": "hold", "early": True, "dwell": "0s"}},
+    "office-hours": {
+        "schedule": {
+            "timeZone": "Europe/Berlin",
+            "windows": [{"days": ["Mon", "Fri"], "from": "09:00", "to": "17:00"}],
+        },
+        "deadlines": {"total": "5d"},
+    },
+    "over-midnight": {"schedule": {"windows": [{"from": "22:00", "to": "06:00"}]}},
+    "no-windows": {"schedule": {"windows": [], "freezes": []}},
+    "cron": {"schedule": {"windows": [{"cron": "0 9-16 * * MON-FRI", "for": "1h"}]}, "deadlines": {"total": "9d"}},
+    "cron-beside-usual-times": {"schedule": {"windows": [{"cron": "0 0 * * *", "for": "60m", "from": "00:00"}]}},
+    "one-window-each": {"schedule": {"windows": [{"from": "09:00", "allows": ["start"]}, {"allows": ["advance"]}]}},
+    "freezes": {
+        "schedule": {
+            "freezes": [
+                {"from": "2026-12-21", "until": "2027-01-03", "reason": "Christmas"},
+                {"from": "2026-11-27T00:00:00Z", "until": "2026-11-27T12:00:00.5+01:00"},
+                {"from": "2026-11-27", "until": "2026-11-27"},
+            ]
+        }
+    },
+    "after": {"after": ["payments", "ledger"]},
+    "gates": {
+        "gates": [
+            {"name": "change-board"},
+            {"name": "smoke", "before": 30, "kind": "job", "use": "smoke", "timeout": "10m", "retries": 0},
+            {"name": "full", "before": 100, "kind": "webhook", "use": "load", "onFailure": "hold"},
+            {"name": "last", "before": "promotion", "timeout": "30d"},
+        ]
+    },
+    "gate-before-a-step-of-its-own": {"steps": _STEPS, "gates": [{"name": "full", "before": 100}]},
+    "triggers": {
+        "allowedTriggers": [
+            {"issuer": "github", "repositoryId": "1234", "environment": "production", "verbs": ["create", "approve"]},
+            {"issuer": "gitlab", "projectId": "99", "protected": True, "ref": "main", "workflow": "x"},
+        ]
+    },
+    "notify": {"notify": ["releases"]},
+    "notify-nobody": {"notify": []},
 }
 
 BAD: dict[str, JsonObject] = {
@@ -122,6 +161,50 @@ BAD: dict[str, JsonObject] = {
     "learn": {"judge": {"learn": "6h1s"}},
     "block": {"judge": {"block": "999ms"}},
     "onset": {"judge": {"onset": "0s"}},
+    "weekday": {"schedule": {"windows": [{"days": ["Monday"]}]}},
+    "no-weekday": {"schedule": {"windows": [{"days": []}]}},
+    "time-of-day": {"schedule": {"windows": [{"from": "9:00"}]}},
+    "no-time-of-day": {"schedule": {"windows": [{"from": "09:60"}]}},
+    "from-24": {"schedule": {"windows": [{"from": "24:00"}]}},
+    "after-24": {"schedule": {"windows": [{"to": "24:01"}]}},
+    "cron-without-for": {"schedule": {"windows": [{"cron": "0 9 * * *"}]}},
+    "for-without-cron": {"schedule": {"windows": [{"for": "1h"}]}},
+    "cron-and-days": {"schedule": {"windows": [{"cron": "0 9 * * *", "for": "1h", "days": ["Mon"]}]}},
+    "cron-and-times": {"schedule": {"windows": [{"cron": "0 9 * * *", "for": "1h", "to": "17:00"}]}},
+    "cron-for-too-long": {"schedule": {"windows": [{"cron": "0 9 * * *", "for": "8d"}]}},
+    "cron-for-no-time": {"schedule": {"windows": [{"cron": "0 9 * * *", "for": "59s"}]}},
+    "cron-for-half-a-minute-more": {"schedule": {"windows": [{"cron": "0 9 * * *", "for": "90s"}]}},
+    "never-to-start": {"schedule": {"windows": [{"allows": ["advance"]}]}},
+    "never-to-advance": {"schedule": {"windows": [{"allows": ["start"]}]}},
+    "allows": {"schedule": {"windows": [{"allows": ["rollback"]}]}},
+    "seventeen-windows": {"schedule": {"windows": [{}] * 17}},
+    "zone": {"schedule": {"timeZone": "/etc/localtime"}},
+    "freeze-without-end": {"schedule": {"freezes": [{"from": "2026-12-21"}]}},
+    "freeze-in-words": {"schedule": {"freezes": [{"from": "today", "until": "2026-12-21"}]}},
+    "freeze-without-zone": {"schedule": {"freezes": [{"from": "2026-12-21T00:00:00", "until": "2026-12-24"}]}},
+    "after-17": {"after": [f"service-{number}" for number in range(17)]},
+    "after-itself": {"after": ["checkout"]},
+    "gate-without-name": {"gates": [{"kind": "approval"}]},
+    "two-gates-of-one-name": {"gates": [{"name": "a"}, {"name": "a", "before": "promotion"}]},
+    "gate-before-no-step": {"gates": [{"name": "a", "before": 20}]},
+    "gate-before-no-step-of-these": {"steps": _STEPS, "gates": [{"name": "a", "before": 50}]},
+    "gate-before-0": {"gates": [{"name": "a", "before": 0}]},
+    "gate-before-something": {"gates": [{"name": "a", "before": "end"}]},
+    "gate-before-a-list": {"gates": [{"name": "a", "before": [10]}]},
+    "gate-before-half-a-weight": {"gates": [{"name": "a", "before": 10.5}]},
+    "webhook-without-use": {"gates": [{"name": "a", "kind": "webhook"}]},
+    "approval-with-use": {"gates": [{"name": "a", "use": "b"}]},
+    "webhook-by-address": {"gates": [{"name": "a", "kind": "webhook", "use": "https://evil.example"}]},
+    "gate-without-time": {"gates": [{"name": "a", "timeout": "0s"}]},
+    "gate-for-ever": {"gates": [{"name": "a", "timeout": "31d"}]},
+    "gate-asked-again-and-again": {"gates": [{"name": "a", "kind": "job", "use": "b", "retries": 11}]},
+    "trigger-by-name": {"allowedTriggers": [{"issuer": "github", "repositoryId": "acme/checkout"}]},
+    "trigger-by-nothing": {"allowedTriggers": [{"issuer": "github", "ref": "refs/heads/main"}]},
+    "trigger-of-both": {"allowedTriggers": [{"issuer": "github", "repositoryId": "1", "projectId": "1"}]},
+    "trigger-without-issuer": {"allowedTriggers": [{"repositoryId": "1"}]},
+    "trigger-for-nothing": {"allowedTriggers": [{"issuer": "github", "repositoryId": "1", "verbs": []}]},
+    "trigger-for-anything": {"allowedTriggers": [{"issuer": "github", "repositoryId": "1", "verbs": ["delete"]}]},
+    "notify-by-address": {"notify": ["https://evil.example"]},
 }
 
 LEFT_TO_THE_MODEL: dict[str, JsonObject] = {
@@ -130,6 +213,12 @@ LEFT_TO_THE_MODEL: dict[str, JsonObject] = {
     "objective-in-words": {"checks": {"latency": {"objectives": ["fast"]}}},
     "two-objectives-at-one-bound": {"checks": {"latency": {"objectives": ["p99 < 500ms", "p90 < 500ms"]}}},
     "placeholder": {"checks": {"custom": [{"name": "q", "query": "x{{shop}}", "max": 1}]}},
+    "no-such-zone": {"schedule": {"timeZone": "Europe/Atlantis"}},
+    "cron-in-words": {"schedule": {"windows": [{"cron": "every day at nine", "for": "1h"}]}},
+    "cron-on-no-day": {"schedule": {"windows": [{"cron": "0 9 30 2 *", "for": "1h"}]}},
+    "longer-closed-than-it-may-take": {"schedule": {"windows": [{"days": ["Mon"], "from": "09:00", "to": "17:00"}]}},
+    "freeze-on-no-day": {"schedule": {"freezes": [{"from": "2026-02-30", "until": "2026-03-01"}]}},
+    "freeze-that-ends-before": {"schedule": {"freezes": [{"from": "2026-12-24", "until": "2026-12-23"}]}},
 }
 """Bad ones that CEL cannot see, or not afford to look at: the release is refused by the controller, which says why."""
 

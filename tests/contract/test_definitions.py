@@ -17,8 +17,9 @@ from ruamel.yaml import YAML
 from rollout.adapters.cluster import Cluster
 from rollout.adapters.releases import ClusterReleases
 from rollout.core.conditions import conditions
-from rollout.core.policy import PolicySpec
-from rollout.core.release import API_VERSION, Phase, Reason, Release, Status
+from rollout.core.freeze import FreezeSpec
+from rollout.core.policy import PolicySpec, ServicePolicy
+from rollout.core.release import API_VERSION, Approval, Phase, Reason, Release, Status
 from rollout.sandbox.control_plane import ControlPlane
 from tests.contract.policy_corpus import BAD, GOOD, LEFT_TO_THE_MODEL, mixed
 from tests.contract.release_stages import NOON, SPEC, full_status
@@ -88,7 +89,9 @@ async def _refusal(http: httpx2.AsyncClient, path: str, obj: JsonObject) -> Json
 
 def _model_accepts(spec: JsonObject) -> bool:
     try:
-        PolicySpec.model_validate(spec, by_alias=True, by_name=False)
+        policy = _policy(spec)
+        named = policy | {"metadata": {**policy["metadata"], "namespace": "default"}}
+        ServicePolicy.model_validate(named, by_alias=True, by_name=False)
     except ValidationError:
         return False
     return True
@@ -97,7 +100,7 @@ def _model_accepts(spec: JsonObject) -> bool:
 # The definitions
 
 
-@pytest.mark.parametrize("name", ["releases", "servicepolicies"])
+@pytest.mark.parametrize("name", ["releases", "servicepolicies", "freezes"])
 async def test_the_definition_is_established_and_structural(http: httpx2.AsyncClient, name: str) -> None:
     told: dict[str, str] = {}
     async with asyncio.timeout(10):
@@ -164,7 +167,9 @@ async def test_the_message_says_what_was_expected(http: httpx2.AsyncClient) -> N
     ]
 
 
-@pytest.mark.parametrize("file", ["config/minimal.yaml", "config/full.yaml", "config/routes.yaml"])
+@pytest.mark.parametrize(
+    "file", ["config/minimal.yaml", "config/full.yaml", "config/routes.yaml", "config/schedule.yaml"]
+)
 async def test_the_examples_are_accepted(http: httpx2.AsyncClient, file: str) -> None:
     for policy in YAML(typ="safe", pure=True).load_all(Path(file)):
         policy["metadata"]["namespace"] = "default"
@@ -182,13 +187,19 @@ async def test_the_examples_are_accepted(http: httpx2.AsyncClient, file: str) ->
         {"policy": {"interval": "5s"}},
         {"source": {"actor": "somebody else"}},
         {"source": None},
+        {"onConflict": "supersede"},
+        {"notBefore": "2026-11-21T12:00:00Z"},
+        {"approvals": []},
+        {"approvals": [{"gate": "tests", "by": "eve"}]},
+        {"approvals": [{"gate": "other"}]},
     ],
     ids="-".join,
 )
 async def test_what_a_release_is_about_cannot_be_changed(
     http: httpx2.AsyncClient, releases: ClusterReleases, real_namespace: str, change: JsonObject
 ) -> None:
-    release = await releases.create(real_namespace, "one", SPEC)
+    approved = SPEC.model_copy(update={"approvals": (Approval(gate="tests", by="ann"),)})
+    release = await releases.create(real_namespace, "one", approved)
     path = f"{_path(real_namespace, 'releases')}/one"
     headers = {"content-type": "application/merge-patch+json"}
     answer = await http.patch(path, content=json.dumps({"spec": change}), headers=headers)
@@ -206,6 +217,10 @@ async def test_every_wish_may_be_made_and_a_pause_taken_back(
         {"pause": None},
         {"resume": {"at": "2026-11-21T12:00:00Z"}},
         {"promote": {"step": 0}},
+        {"approvals": [{"gate": "tests", "by": "ann"}]},
+        {"approvals": [{"gate": "board", "by": "bob", "reason": "fine"}, {"gate": "tests", "by": "ann"}]},
+        {"onConflict": None},
+        {"onConflict": "reject"},
         {"abort": {}},
     )
     for wish in wishes:
@@ -216,7 +231,20 @@ async def test_every_wish_may_be_made_and_a_pause_taken_back(
     assert (read.problem, read.spec.pause, read.spec.abort is not None) == ("", None, True)
 
 
-@pytest.mark.parametrize("wish", [{"promote": {}}, {"promote": {"step": 20}}, {"pause": True}, {"abort": {"who": "x"}}])
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"promote": {}},
+        {"promote": {"step": 20}},
+        {"pause": True},
+        {"abort": {"who": "x"}},
+        {"approvals": [{"by": "ann"}]},
+        {"onConflict": "replace"},
+        {"notBefore": "tomorrow"},
+        {"policy": {"after": ["checkout"]}},
+    ],
+    ids=str,
+)
 async def test_a_wish_that_makes_no_sense_is_refused(http: httpx2.AsyncClient, wish: JsonObject) -> None:
     spec = {"service": "checkout", "version": "v2", **wish}
     release = {"apiVersion": API_VERSION, "kind": "Release", "metadata": {"name": "one"}, "spec": spec}
@@ -242,7 +270,75 @@ async def test_what_a_newer_controller_remembers_is_not_dropped(
     assert answer.json()["status"] == status
 
 
+# Freezes
+
+
+def _freeze(**spec: object) -> JsonObject:
+    return {"apiVersion": API_VERSION, "kind": "Freeze", "metadata": {"name": "one"}, "spec": spec}
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {},
+        {"service": "checkout"},
+        {"everywhere": True},
+        {"everywhere": False, "service": "checkout"},
+        {"until": "2026-12-24T12:00:00Z", "reason": "audit", "by": "ann", "at": "2026-11-21T12:00:00.123Z"},
+    ],
+    ids=str,
+)
+async def test_a_freeze_is_stored_as_the_model_writes_it(
+    http: httpx2.AsyncClient, real_namespace: str, spec: JsonObject
+) -> None:
+    read = FreezeSpec.model_validate(spec, by_alias=True, by_name=False)
+    answer = await http.post(_path(real_namespace, "freezes"), json=_freeze(**read.wire()))
+    assert answer.status_code == 201, answer.text
+    assert FreezeSpec.model_validate(answer.json()["spec"]) == read
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"everywhere": True, "service": "checkout"},
+        {"everywhere": "yes"},
+        {"service": "Checkout"},
+        {"until": "tomorrow"},
+        {"reason": "x" * 1025},
+        {"because": "x"},
+    ],
+    ids=str,
+)
+async def test_a_freeze_that_makes_no_sense_is_refused(http: httpx2.AsyncClient, spec: JsonObject) -> None:
+    with pytest.raises(ValidationError):
+        FreezeSpec.model_validate(spec, by_alias=True, by_name=False)
+    assert await _refusal(http, _path("default", "freezes"), _freeze(**spec)) is not None
+
+
+async def test_a_freeze_of_a_namespace_needs_no_spec(http: httpx2.AsyncClient) -> None:
+    freeze = _freeze()
+    del freeze["spec"]
+    assert await _refusal(http, _path("default", "freezes"), freeze) is None
+
+
+async def test_a_freeze_may_be_changed(http: httpx2.AsyncClient, real_namespace: str) -> None:
+    await http.post(_path(real_namespace, "freezes"), json=_freeze(service="checkout", reason="audit"))
+    headers = {"content-type": "application/merge-patch+json"}
+    change = json.dumps({"spec": {"service": None, "until": "2026-12-24T12:00:00Z"}})
+    answer = await http.patch(f"{_path(real_namespace, 'freezes')}/one", content=change, headers=headers)
+    assert answer.json()["spec"] == {"reason": "audit", "until": "2026-12-24T12:00:00Z"}
+
+
 # kubectl
+
+
+async def test_kubectl_shows_what_is_frozen(kubectl: Kubectl, http: httpx2.AsyncClient, real_namespace: str) -> None:
+    spec = {"service": "checkout", "until": "2026-12-24T12:00:00Z", "reason": "audit", "by": "ann"}
+    answer = await http.post(_path(real_namespace, "freezes"), json=_freeze(**spec))
+    assert answer.status_code == 201
+    head, row = (await kubectl("get", "freezes")).splitlines()
+    assert head.split() == ["NAME", "SERVICE", "EVERYWHERE", "UNTIL", "REASON", "BY", "AGE"]
+    assert row.split()[:5] == ["one", "checkout", "2026-12-24T12:00:00Z", "audit", "ann"]
 
 
 async def _saved(releases: ClusterReleases, namespace: str, status: Status) -> Release:
@@ -291,9 +387,10 @@ async def test_kubectl_waits_for_the_end_and_for_a_good_one(
 
 
 async def test_kubectl_explains_every_field_that_people_write(kubectl: Kubectl) -> None:
-    for field in ("rel.spec", "rel.spec.abort", "rel.spec.policy", "rel.status", "rel.status.conditions", "rpol.spec"):
+    fields = ("rel.spec", "rel.spec.abort", "rel.spec.approvals", "rel.spec.source", "rel.spec.policy", "rel.status")
+    written = ("rpol.spec", "rpol.spec.schedule.windows", "rpol.spec.gates", "rpol.spec.allowedTriggers", "freeze.spec")
+    for field in (*fields, "rel.status.conditions", *written):
         told = await kubectl("explain", field)
         assert "<no description>" not in told
-        fields = told.partition("FIELDS:\n")[2].split("\n\n")
-        for one in filter(str.strip, fields):
+        for one in filter(str.strip, told.partition("FIELDS:\n")[2].split("\n\n")):
             assert len(one.strip().splitlines()) > 1, f"{field} says nothing about {one.strip()}"

@@ -19,6 +19,7 @@ from rollout.adapters.release_object import (
     spec_change,
     status_object,
 )
+from rollout.adapters.rivals import Rivals
 from rollout.core.release import FINALIZER, Release, ReleaseSpec, Status
 from rollout.ports import Clock, Conflict, NotFound, Outage, Refused
 
@@ -37,6 +38,7 @@ class FakeReleases:
         self._outage = ""
         self._breaks = 0
         self._watchers: set[asyncio.Event] = set()
+        self._rivals = Rivals()
 
     # ports.Releases
 
@@ -85,6 +87,12 @@ class FakeReleases:
     def unchanged(self, release: Release) -> bool:
         now = self._objects.get(release.key)
         return not self._outage and now is not None and now["metadata"]["resourceVersion"] == release.revision
+
+    def superseder(self, release: Release) -> str:
+        return "" if self._outage else self._rivals.superseder(release)
+
+    def unfinished(self, namespace: str, service: str) -> tuple[Key, ...] | None:
+        return None if self._outage or not self._watchers else self._rivals.unfinished(namespace, service)
 
     async def watch(self, namespace: str | None) -> AsyncGenerator[Release, None]:
         self._answer()
@@ -165,6 +173,7 @@ class FakeReleases:
     def _remove(self, key: Key) -> None:
         self._revision += 1
         del self._objects[key]
+        self._rivals.forget(key)
         self._read.pop(key, None)
         self._wake()
 
@@ -202,6 +211,7 @@ class FakeReleases:
         key = (obj["metadata"]["namespace"], obj["metadata"]["name"])
         if self._objects.get(key) is not obj:
             self._objects[key] = obj
+            self._rivals.note(obj)
             self._read.pop(key, None)
             self._wake()
         release = self._release(key)

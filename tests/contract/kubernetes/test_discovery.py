@@ -6,7 +6,7 @@ from tests.contract.kubernetes.client import PATIENCE, Api
 
 _OURS = {
     "networking.istio.io/v1": {"virtualservices", "virtualservices/status", "destinationrules"},
-    "rollout.dev/v1alpha1": {"releases", "releases/status", "servicepolicies"},
+    "rollout.dev/v1alpha1": {"releases", "releases/status", "servicepolicies", "freezes"},
     "apps/v1": {"deployments", "deployments/status", "deployments/scale"},
     "coordination.k8s.io/v1": {"leases"},
 }
