@@ -33,6 +33,11 @@ WORDINGS: Final[Mapping[str, Wording]] = {
     "release.requested": Wording("Consider", "Release of {service} {version} requested{by_actor}{why}"),
     "release.rejected": Wording("Refuse", "Release of {service} {version} refused, nothing was changed: {reason}"),
     "preflight.found": Wording("Inspect", "Preflight {severity} {code} at {object}: {message}"),
+    "release.waiting": Wording("Wait", "Does not start yet: {reason}"),
+    "release.superseded": Wording("RollBack", "All traffic goes back to {stable}: {reason}"),
+    "gate.waiting": Wording("Ask", "Waits for gate {gate} ({kind}) before {before}"),
+    "gate.passed": Wording("Advance", "Gate {gate} passed{by_actor}{why}"),
+    "gate.failed": Wording("Ask", "Gate {gate} said no{why}"),
     "release.started": Wording("Claim", "{stable} holds the traffic, {version} gets {steps} %", on_route=True),
     "step.started": Wording(
         "Shift", "{version} has {weight_to} % of the traffic (before: {weight_from} %){hold}", on_route=True
