@@ -24,6 +24,7 @@ RELOAD = timedelta(seconds=2)
 PATIENCE = timedelta(seconds=30)
 """For how long the Kubernetes API may fail before we are not ready any more."""
 LONGEST_BACKOFF_S = 30.0
+A_WORD_TAKES = timedelta(milliseconds=200)
 LASTED_S = 5.0
 """A watch that lived so long was a working one."""
 
@@ -86,7 +87,11 @@ class Controller:
         self._queue = WakeQueue()
         self._failures: dict[Key, int] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
+        self._stirs: dict[Key, asyncio.TimerHandle] = {}
+        """Apart from the timers: a cycle under way when its neighbour stirs must not push its news away."""
         self._wakes: set[asyncio.Task[None]] = set()
+        self._unfinished: set[Key] = set()
+        """What the watches told of; the end or the beginning of one is news to the others of its namespace."""
         self._failing_since: datetime | None = None
         self._log = structlog.stdlib.get_logger("rollout")
         # Nothing is too late to be looked at again, several missed looks are one look.
@@ -111,7 +116,7 @@ class Controller:
                 tasks.create_task(self._work(tasks))
         finally:
             self._scheduler.shutdown(wait=False)
-            for timer in self._timers.values():
+            for timer in (*self._timers.values(), *self._stirs.values()):
                 timer.cancel()
             for wake in self._wakes:
                 wake.cancel()
@@ -128,6 +133,9 @@ class Controller:
                         if is_settled(release):
                             continue
                         self._reconciler.interrupt(release)
+                        if release.key not in self._unfinished:
+                            self._unfinished.add(release.key)
+                            await self._wake_neighbours(release.key)
                         await self._queue.wake(release.key)
             except Outage as error:
                 self._api_failed(error)
@@ -154,10 +162,27 @@ class Controller:
         async with self._queue.next() as key:
             tasks.create_task(self._work(tasks))
             again = await self._cycle(key)
-        if again is not None and again <= timedelta(0):
+        if again is None:
+            if key in self._unfinished:
+                self._unfinished.discard(key)
+                await self._wake_neighbours(key)
+            return
+        if self._reconciler.stirs(key):
+            # The watch is to tell of its status first.
+            for other in self._neighbours(key):
+                self._wake_later(self._stirs, other, A_WORD_TAKES)
+        if again <= timedelta(0):
             await self._queue.wake(key)
-        elif again is not None:
-            self._wake_later(key, again)
+        else:
+            self._wake_later(self._timers, key, again)
+
+    async def _wake_neighbours(self, key: Key) -> None:
+        """One that came may supersede another; where one ended, another may begin."""
+        for other in self._neighbours(key):
+            await self._queue.wake(other)
+
+    def _neighbours(self, key: Key) -> list[Key]:
+        return [one for one in self._unfinished if one[0] == key[0] and one != key]
 
     async def _cycle(self, key: Key) -> timedelta | None:
         """One reconcile, with what every kind of failure means for the next one."""
@@ -178,15 +203,15 @@ class Controller:
         self._failures.pop(key, None)
         return again
 
-    def _wake_later(self, key: Key, delay: timedelta) -> None:
+    def _wake_later(self, timers: dict[Key, asyncio.TimerHandle], key: Key, delay: timedelta) -> None:
         """One timer per release, the newest replaces the older; monotonic, so a clock that is set stops none."""
         loop = asyncio.get_running_loop()
-        if (old := self._timers.pop(key, None)) is not None:
+        if (old := timers.pop(key, None)) is not None:
             old.cancel()
-        self._timers[key] = loop.call_later(delay.total_seconds(), self._ring, key)
+        timers[key] = loop.call_later(delay.total_seconds(), self._ring, timers, key)
 
-    def _ring(self, key: Key) -> None:
-        self._timers.pop(key, None)
+    def _ring(self, timers: dict[Key, asyncio.TimerHandle], key: Key) -> None:
+        timers.pop(key, None)
         wake = asyncio.get_running_loop().create_task(self._queue.wake(key))
         self._wakes.add(wake)
         wake.add_done_callback(self._wakes.discard)

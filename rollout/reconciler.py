@@ -9,6 +9,7 @@ API server holds, never on what was told a moment ago.
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -20,7 +21,8 @@ from rollout.core.events import Scalar
 from rollout.core.intents import AddSubset, Announce, DropDestination, DropSubset, Hold, LetGo, RouteChange, SetRoute
 from rollout.core.judging.judge import Opinion
 from rollout.core.judging.verdicts import Verdict
-from rollout.core.looking import is_only_counted, is_over, is_steady, longest_unsaved
+from rollout.core.looking import asks_for_the_place, is_claiming, is_only_counted, is_over, is_steady, longest_unsaved
+from rollout.core.policy import PolicySpec
 from rollout.core.release import Release
 from rollout.core.route import Target
 from rollout.observer import Observer
@@ -42,6 +44,9 @@ class Reconciler:
         self._announced: dict[Key, tuple[str, int]] = {}
         self._observing: dict[Key, tuple[Release, asyncio.Task[Seen]]] = {}
         self._failing: dict[Key, tuple[str, int]] = {}
+        self._claims: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """By namespace: held while a release of it begins."""
+        self._stirring: set[Key] = set()
         self._unsaved: dict[Key, tuple[Release, datetime]] = {}
         """The release as it would be saved now, and when it was saved last."""
 
@@ -55,12 +60,17 @@ class Reconciler:
         ):
             task.cancel()
 
+    def stirs(self, key: Key) -> bool:
+        """Whether the last cycle of this release is news to those before it, which no watch tells; asked once."""
+        stirring = key in self._stirring
+        self._stirring.discard(key)
+        return stirring
+
     async def reconcile(self, key: Key) -> timedelta | None:
         """One cycle; returns when to look again, None for not before the release changes.
 
         Raises Outage if the Kubernetes API cannot be asked; nothing was done then.
         """
-        world = self._world
         release = await self._read(key)
         if release is None:
             self._forget(key)
@@ -68,23 +78,50 @@ class Reconciler:
         looked = await self._look(release)
         if looked is None:
             return timedelta(0)
-        seen, decision, now = looked
+        if is_claiming(release.status, looked[1].status):
+            async with self._claims[release.namespace]:
+                seen, decision, now = await self._once_more(release, looked[0])
+                saved = await self._saved(release, decision, now)
+        else:
+            seen, decision, now = looked
+            saved = await self._saved(release, decision, now)
+        return AFTER_A_CONFLICT if saved is None else await self._carry_out(saved, decision, seen)
+
+    async def _once_more(self, release: Release, seen: Seen) -> tuple[Seen, Decision, datetime]:
+        """Decide on a beginning again, while nobody else of the namespace can begin: two may have seen the same gap."""
+        assert isinstance(seen.policy, PolicySpec), "nothing begins without a policy"
+        seen = replace(seen, **await self._observer.others(release, seen.policy))
+        now = self._world.clock.now()
+        return seen, decide(release, seen, now), now
+
+    async def _saved(self, release: Release, decision: Decision, now: datetime) -> Release | None:
+        """The release with what was decided in it; None if it changed, or went, meanwhile: nothing may be done then."""
+        key = release.key
         if self._may_wait(release, decision, now):
             self._unsaved[key] = release.model_copy(update={"status": decision.status}), self._saved_at(key, now)
         elif decision.status != release.status:
             try:
-                release = await world.releases.save(release, decision.status)
-            except Conflict:
+                release = await self._world.releases.save(release, decision.status)
+            except (Conflict, NotFound):
                 self._unsaved.pop(key, None)
-                return AFTER_A_CONFLICT
-            except NotFound:
                 return None
             self._unsaved[key] = release, now
+            if asks_for_the_place(release, decision.status):
+                self._stirring.add(key)
+        return release
+
+    async def _carry_out(self, release: Release, decision: Decision, seen: Seen) -> timedelta | None:
+        """Do what was saved, and say so; when to look again."""
+        world, key = self._world, release.key
         done = await self._act(release, decision)
+        if release.status.outbox:
+            world.notifier.offer(release)
         await self._record(release, decision, seen)
         if decision.requeue_after is None:
             # Over and announced: nothing will be asked of it again, so nothing is kept of it.
             self._forget(key)
+            world.notifier.forget(release.uid)
+            world.gatekeeper.forget(release.uid)
         if not done:
             _, times = self._failing.get(key, ("", 0))
             patience: timedelta = min(LONGEST_RETRY, AFTER_A_CONFLICT * 2.0 ** min(times, 10))

@@ -13,7 +13,10 @@ from rollout.reconciler import Reconciler
 from tests import given
 from tests.fakes.announcer import FakeAnnouncer
 from tests.fakes.clock import FakeClock
+from tests.fakes.freezes import FakeFreezes
+from tests.fakes.gatekeeper import FakeGatekeeper
 from tests.fakes.mesh import FakeMesh
+from tests.fakes.notifier import FakeNotifier
 from tests.fakes.preflight import FakePreflight
 from tests.fakes.releases import FakeReleases
 from tests.fakes.workloads import FakeWorkloads
@@ -52,6 +55,7 @@ class Place:
         self.announcer = FakeAnnouncer()
         self.policies = Policies()
         self.preflight = FakePreflight()
+        self.freezes, self.gatekeeper, self.notifier = FakeFreezes(), FakeGatekeeper(), FakeNotifier("pager")
         self.prometheus = Prometheus(self.mesh, self.workloads, given.NOW, given.INTERVAL)
         self.make = reconciler
         self.world = World(
@@ -62,6 +66,9 @@ class Place:
             self.policies,
             self.preflight,
             self.announcer,
+            self.freezes,
+            self.gatekeeper,
+            self.notifier,
             self.clock,
         )
         self.reconciler = reconciler(self.world)

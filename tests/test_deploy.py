@@ -64,11 +64,14 @@ SHARED = {
     ("Namespace", "rollout"),
     ("CustomResourceDefinition", "releases.rollout.dev"),
     ("CustomResourceDefinition", "servicepolicies.rollout.dev"),
+    ("CustomResourceDefinition", "freezes.rollout.dev"),
     ("ServiceAccount", "rollout"),
     ("Role", "rollout-lease"),
     ("RoleBinding", "rollout-lease"),
     ("ClusterRole", "rollout-view"),
     ("ClusterRole", "rollout-operate"),
+    ("Role", "rollout-see-freezes"),
+    ("RoleBinding", "rollout-see-freezes"),
     ("ConfigMap", "rollout-policies"),
     ("Deployment", "rollout"),
     ("NetworkPolicy", "rollout"),
@@ -107,6 +110,7 @@ def test_the_controller_may_do_what_it_does_and_no_more(cluster_wide: Manifests)
         ("rollout.dev", "releases"): {"get", "list", "watch", "patch"},
         ("rollout.dev", "releases/status"): {"update"},
         ("rollout.dev", "servicepolicies"): {"get"},
+        ("rollout.dev", "freezes"): {"list", "watch"},
         ("events.k8s.io", "events"): {"create"},
     }
 
@@ -142,11 +146,24 @@ def test_every_binding_and_every_policy_means_the_account_that_the_pods_have(ove
         assert deployment["spec"]["template"]["spec"]["serviceAccountName"] == name
         assert account["metadata"]["namespace"] == namespace
         subject = {"kind": "ServiceAccount", "name": name, "namespace": namespace}
-        bindings = [one for (kind, _), one in manifests.items() if kind in {"RoleBinding", "ClusterRoleBinding"}]
+        bindings = [
+            one
+            for (kind, bound), one in manifests.items()
+            if kind in {"RoleBinding", "ClusterRoleBinding"} and bound != "rollout-see-freezes"
+        ]
         assert [one["subjects"] for one in bindings] == [[subject]] * len(bindings)
         policies = [one for (kind, _), one in manifests.items() if kind == "ValidatingAdmissionPolicy"]
         user = f'request.userInfo.username == "system:serviceaccount:{namespace}:{name}"'
         assert [[one["expression"] for one in policy["spec"]["matchConditions"]] for policy in policies] == [[user]] * 3
+
+
+def test_everybody_may_look_at_the_freezes_of_everything_and_at_nothing_else(overlays: dict[str, Manifests]) -> None:
+    for manifests in overlays.values():
+        role, binding = manifests["Role", "rollout-see-freezes"], manifests["RoleBinding", "rollout-see-freezes"]
+        home = manifests["Deployment", "rollout"]["metadata"]["namespace"]
+        assert role["metadata"]["namespace"] == binding["metadata"]["namespace"] == home
+        assert _rights(role) == {("rollout.dev", "freezes"): {"get", "list", "watch"}}
+        assert [one["name"] for one in binding["subjects"]] == ["system:authenticated"]
 
 
 def test_a_policy_that_cannot_be_evaluated_refuses_and_each_is_bound(cluster_wide: Manifests) -> None:

@@ -47,7 +47,7 @@ class ApiServer(Protocol):
     def write_kubeconfig(self, path: Path, namespace: str) -> None:
         """Write a kubeconfig of the administrator, that only its owner may read."""
 
-    async def write_controller_kubeconfig(self, cluster: ClusterClient, path: Path, namespace: str) -> str:
+    async def write_controller_kubeconfig(self, cluster: ClusterClient, path: Path) -> str:
         """Write a kubeconfig for the controller; who it is there, for people, "" where there are no users."""
 
     def replicas(self, cluster: ClusterClient, changed: Callable[[], None]) -> Replicas:
@@ -92,9 +92,10 @@ class Embedded:
         """A kubeconfig without a user."""
         self._server.write_kubeconfig(path, namespace)
 
-    async def write_controller_kubeconfig(self, _cluster: ClusterClient, path: Path, namespace: str) -> str:
-        """The same: it knows no users."""
-        self.write_kubeconfig(path, namespace)
+    async def write_controller_kubeconfig(self, cluster: ClusterClient, path: Path) -> str:
+        """The same, in a namespace of its own: it knows no users."""
+        await cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": CONTROLLER}})
+        self.write_kubeconfig(path, CONTROLLER)
         return ""
 
     def replicas(self, cluster: ClusterClient, changed: Callable[[], None]) -> Replicas:
@@ -150,11 +151,11 @@ class Real:
         """A kubeconfig of a user in `system:masters`."""
         self.plane.write_kubeconfig(path, namespace)
 
-    async def write_controller_kubeconfig(self, cluster: ClusterClient, path: Path, namespace: str) -> str:
+    async def write_controller_kubeconfig(self, cluster: ClusterClient, path: Path) -> str:
         """A kubeconfig of the controller's ServiceAccount with the rights of deploy/, if that is at hand."""
         token = await controller_token(cluster)
         if token is None:
-            self.plane.write_kubeconfig(path, namespace)
+            self.plane.write_kubeconfig(path, CONTROLLER)
             return "the administrator: the manifests with its own account are not part of this installation"
         self.plane.write_kubeconfig(path, CONTROLLER, token)
         return f"system:serviceaccount:{CONTROLLER}:{CONTROLLER}"

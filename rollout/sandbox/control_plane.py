@@ -41,6 +41,7 @@ _CONTROLLERS: Final = (
     "deployment-controller",
     "endpointslice-controller",
     "garbage-collector-controller",
+    "job-controller",
     "namespace-controller",
     "replicaset-controller",
     "serviceaccount-controller",

@@ -12,8 +12,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from rollout import assembly, commands
+from rollout import assembly
 from rollout.core.release import Phase, Release, Source
+from rollout.desk import Order, Wanted
 from rollout.sandbox.load_client import Counts
 from rollout.sandbox.shop import NAMESPACE, SERVICE, STABLE, deployment
 from rollout.sandbox.world import World
@@ -108,15 +109,14 @@ async def play(world: World, chapter: Chapter, watch: Watcher) -> Result:
     knobs: dict[str, Any] = {"slow": SLOW, **chapter.knobs}
     await world.apply(deployment(SERVICE, chapter.version, **knobs))
     async with assembly.cluster(world.kubeconfig, None) as connection:
-        started = await commands.start(
-            connection.releases,
-            connection.clock,
+        order = Order(
             namespace=NAMESPACE,
             service=SERVICE,
             version=chapter.version,
             source=Source(actor="demo", reason=chapter.title),
             key=f"demo-{chapter.version}",
         )
+        started = await connection.desk.start(order)
         release = started.release
         deadline = asyncio.get_running_loop().time() + LONGEST
         while not release.status.phase.terminal:
@@ -128,14 +128,8 @@ async def play(world: World, chapter: Chapter, watch: Watcher) -> Result:
             status = release.status
             at_the_weight = status.phase is Phase.ANALYSING and status.weight == chapter.abort_at
             if at_the_weight and release.spec.abort is None:
-                await commands.abort(
-                    connection.releases,
-                    connection.clock,
-                    namespace=NAMESPACE,
-                    name=release.name,
-                    by="ci",
-                    reason="pipeline cancelled",
-                )
+                wanted = Wanted(NAMESPACE, release.name, "abort", by="ci", reason="pipeline cancelled")
+                await connection.desk.wish(wanted)
     return _result(chapter, release, await world.counts())
 
 

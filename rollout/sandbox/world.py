@@ -190,9 +190,7 @@ class World:
         await self.apply(shop.namespace())
         await kubernetes.namespace_ready(self._cluster, shop.NAMESPACE)
         kubernetes.write_kubeconfig(self.kubeconfig, shop.NAMESPACE)
-        self.controller_is = await kubernetes.write_controller_kubeconfig(
-            self._cluster, self.controller_kubeconfig, shop.NAMESPACE
-        )
+        self.controller_is = await kubernetes.write_controller_kubeconfig(self._cluster, self.controller_kubeconfig)
 
     async def _start_data_plane(self) -> None:
         stack = self._stack

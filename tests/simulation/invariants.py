@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from rollout.core.freeze import Freeze, in_force
+from rollout.core.gating import Question, due, run_of
 from rollout.core.release import Phase, Reason, Release, Status
 from rollout.core.route import Route, Target, Unavailable
 from rollout.core.turn import TRANSITIONS
@@ -19,7 +21,9 @@ from tests.simulation.prometheus import Prometheus
 
 EDGES = frozenset((transition.source, transition.target) for transition in TRANSITIONS)
 WAYS_BACK = frozenset({Phase.ROLLING_BACK, Phase.ROLLED_BACK, Phase.ABORTED, Phase.FAILED})
-HOLDS = frozenset({Reason.DRIFTED, Reason.PAUSED, Reason.STUCK, Reason.STABLE_NOT_READY})
+HOLDS = frozenset(
+    {Reason.DRIFTED, Reason.PAUSED, Reason.STUCK, Reason.STABLE_NOT_READY, Reason.WAITING_FOR_APPROVAL, Reason.QUEUED}
+)
 LAST_WORDS = frozenset(
     {"release.succeeded", "release.rolled_back", "release.aborted", "release.failed", "release.rejected"}
 )
@@ -117,6 +121,28 @@ class Invariants:
         if now.phase.terminal and not before.phase.terminal:
             self._ended(release)
 
+    def advanced_freely(self, before: Status, now: Status, freezes: tuple[Freeze, ...] | None) -> None:
+        """I15: nobody starts or advances under a freeze, nor on a guess that there is none, nor past a gate."""
+        retreated = now.evidence.retreats > before.evidence.retreats
+        change, on = (before.phase, now.phase), now.phase in {Phase.SHIFTING, Phase.FINISHING} and not retreated
+        again = before.phase is Phase.ANALYSING and now.phase is Phase.SHIFTING and now.step == before.step
+        starts = before.phase is Phase.PENDING and now.phase is Phase.PREPARING
+        if not starts and (again or not on or change[0] not in {Phase.PREPARING, Phase.ANALYSING}):
+            return
+        assert freezes is not None, f"I15 {change} without asking whether it is frozen"
+        assert in_force(freezes, self._clock.now()) is None, f"I15 {change} under a freeze"
+        assert now.policy is not None
+        step = now.policy.steps[now.step].weight if now.step is not None else 0
+        point = "start" if starts else "promotion" if now.phase is Phase.FINISHING else step
+        assert not due(now.gate_runs, now.policy.gates, point), f"I15 {change} past a gate"
+
+    def asked(self, question: Question) -> None:
+        """I16: a question is saved before it is put, and one that was answered with yes is never put again."""
+        saved = self._releases.get(question.release)
+        assert saved is not None, "I16 asked before anything was saved"
+        run = run_of(saved.status.gate_runs, question.gate.name)
+        assert run is not None and run.attempt >= question.attempt, "I16 asked before it was saved"
+
     def _remembered(self, before: Status, now: Status) -> None:
         """I12: the evidence of a release is never forgotten, so that its budget of false alarms is spent once."""
         old, new = before.evidence, now.evidence
@@ -130,6 +156,9 @@ class Invariants:
         assert old.retreats <= new.retreats <= old.retreats + 1, "I12 retreats were forgotten"
         assert before.learned is None or now.learned == before.learned, "I12 learned twice"
         assert before.policy is None or now.policy == before.policy, "I12 the policy was changed under way"
+        passed = {run.gate for run in before.gate_runs if run.state == "passed"}
+        assert passed <= {run.gate for run in now.gate_runs if run.state == "passed"}, "I16 a gate's yes was forgotten"
+        assert now.announced >= before.announced, "I10 forgot what was announced"
 
     def _retreated(self, before: Status, now: Status, stable: Health | Unavailable | None) -> None:
         """I13: a retreat lowers the canary's share, onto pods that were seen to be ready, and not for ever."""
@@ -280,14 +309,14 @@ class Invariants:
         share = max(there, default=0)
         assert status.phase is not Phase.ROLLING_BACK or theirs or share == 0, f"I8 aborted, but {share} %"
 
-    def at_rest(self, release: Release, announcer: FakeAnnouncer) -> None:
+    def at_rest(self, release: Release, announcer: FakeAnnouncer, taken: set[int]) -> None:
         """I6 and I10, long after the last fault."""
         status = release.status
         held = status.reason in HOLDS and status.message != ""
         assert status.phase.terminal or held, f"I6 rests in {status.phase} ({status.reason}: {status.message})"
         assert not announcer.renamed, f"I10 {announcer.renamed}"
         told = announcer.told.get(release.name, {})
-        missing = set(range(1, status.sequence + 1)) - set(told)
+        missing = set(range(1, status.sequence + 1)) - (set(told) & taken)
         assert not missing, f"I10 never announced: {sorted(missing)}"
         assert not set(told) - set(range(1, status.sequence + 1)), "I10 announced what was never saved"
         assert not release.deleting or not status.phase.terminal, "I11 over, deleted, and still there"

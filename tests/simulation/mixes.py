@@ -31,7 +31,14 @@ def drawn_policy(rng: random.Random) -> PolicySpec:
                 "noData": rng.choice(("hold", "pass", "fail")),
             }
         ]
-    return given.policy(judge=judge, checks=checks)
+    gates = []
+    if rng.random() < 0.3:
+        before = rng.choice(("start", 10, 30, 100, "promotion"))
+        kind = rng.choice(("approval", "webhook", "job"))
+        use = {} if kind == "approval" else {"use": "smoke"}
+        fate = rng.choice(("rollback", "hold"))
+        gates.append({"name": "gate", "before": before, "kind": kind, "timeout": "2m", "onFailure": fate, **use})
+    return given.policy(judge=judge, checks=checks, gates=gates)
 
 
 class InThisThread(ThreadPoolExecutor):

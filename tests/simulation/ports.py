@@ -14,15 +14,18 @@ from typing import Protocol
 from rollout.core.checks import CustomCheck
 from rollout.core.counts import Samples
 from rollout.core.events import Notice, Scalar
+from rollout.core.freeze import Freeze
+from rollout.core.gating import Answer, Outcome, Question
 from rollout.core.judging.gates import Readings
 from rollout.core.policy import PolicySpec
-from rollout.core.release import Release, Status
+from rollout.core.release import Delivered, Release, Status
 from rollout.core.route import Gone, Mesh, Problem, Route, Target, Unavailable
 from rollout.core.workload import Health
 from rollout.ports import Outage, Subject, World
 from rollout.reconciler import Key, Reconciler
 from tests.fakes.announcer import FakeAnnouncer
 from tests.fakes.clock import FakeClock
+from tests.fakes.freezes import FakeFreezes
 from tests.fakes.mesh import FakeMesh
 from tests.fakes.preflight import FakePreflight
 from tests.fakes.releases import FakeReleases
@@ -63,6 +66,8 @@ class Runner:
     """People's edits that had been made when it last saw the route."""
     read: str = ""
     """Revision of the release that the cycle under way is about."""
+    freezes: tuple[Freeze, ...] | None = None
+    """What the API server said of freezes in this cycle; None if it was not asked."""
     disturbed: bool = False
     """Something but metrics, pods and people got in the way of the cycle under way."""
 
@@ -90,6 +95,11 @@ class Outside(Protocol):
     announcer: FakeAnnouncer
     prometheus: Prometheus
     invariants: Invariants
+    freezes: FakeFreezes
+    deaf: bool
+    """No channel takes anything."""
+    taken: dict[str, set[int]]
+    """What the channel took, by release."""
 
 
 def outside(sim: Outside, runner: Runner) -> World:
@@ -104,6 +114,9 @@ def outside(sim: Outside, runner: Runner) -> World:
         policies=rest,
         preflight=FakePreflight(),
         announcer=rest,
+        freezes=GatedFreezes(ports, sim, runner),
+        gatekeeper=HastyGatekeeper(sim),
+        notifier=HastyNotifier(sim),
         clock=sim.clock,
     )
 
@@ -158,6 +171,9 @@ class GatedReleases(FakeReleases):
         await self._ports.reply("get")
         return release
 
+    def superseder(self, release: Release) -> str:
+        return self._shared.superseder(release)
+
     def unchanged(self, release: Release) -> bool:
         unchanged = self._shared.unchanged(release)
         # A watch that lags has not told yet.
@@ -176,6 +192,7 @@ class GatedReleases(FakeReleases):
         await self._unless_changed(release)
         saved = await self._shared.save(release, status)
         self._sim.invariants.saved(release.status, saved, self._runner.healths, self._runner.edits)
+        self._sim.invariants.advanced_freely(release.status, saved.status, self._runner.freezes)
         await self._ports.reply("save")
         return saved
 
@@ -262,6 +279,77 @@ class GatedTraffic:
         await self._ports.call("drop_subset")
         await self._sim.mesh.drop_subset(target, version)
         await self._ports.reply("drop_subset")
+
+
+class GatedFreezes(FakeFreezes):
+    """`ports.Freezes` of one controller."""
+
+    def __init__(self, ports: Ports, sim: Outside, runner: Runner) -> None:
+        super().__init__()
+        self._ports, self._sim, self._runner = ports, sim, runner
+        self._told: tuple[Freeze, ...] | None = None
+
+    async def of(self, namespace: str, service: str, *, remembered: bool = False) -> tuple[Freeze, ...] | Unavailable:
+        await self._ports.gate("freezes")
+        if remembered and self._told is not None and self._sim.rng.random() < self._sim.lag:
+            return self._told
+        if self._sim.api_down:
+            return Unavailable("the API server does not answer")
+        seen = await self._sim.freezes.of(namespace, service)
+        assert not isinstance(seen, Unavailable)
+        self._told = seen
+        if not remembered:
+            self._runner.freezes = seen
+        await self._ports.gate("after freezes")
+        return seen
+
+
+class HastyGatekeeper:
+    """`ports.Gatekeeper` of one controller: answers on the second time of asking, each attempt as the seed has it."""
+
+    def __init__(self, sim: Outside) -> None:
+        self._sim = sim
+        self._asked: dict[tuple[str, int], Answer] = {}
+
+    def ask(self, question: Question) -> Answer | None:
+        self._sim.invariants.asked(question)
+        place = question.key, question.attempt
+        if place in self._asked:
+            return self._asked[place]
+        outcomes: Sequence[Outcome] = ("passed", "passed", "passed", "waiting", "waiting", "unavailable", "failed")
+        self._asked[place] = Answer(self._sim.rng.choice(outcomes), "as drawn", timedelta(seconds=1))
+        return None
+
+    def forget(self, uid: str) -> None:
+        del uid
+        self._asked.clear()
+
+
+class HastyNotifier:
+    """`ports.Notifier` of one controller: one channel, which takes what it is offered unless it is deaf just then."""
+
+    def __init__(self, sim: Outside) -> None:
+        self._sim = sim
+        self._known: dict[str, int] = {}
+
+    def offer(self, release: Release) -> None:
+        if self._sim.deaf:
+            return
+        taken = self._sim.taken.setdefault(release.name, set())
+        for notice in release.status.outbox:
+            if notice.sequence > self._so_far(release):
+                taken.add(notice.sequence)
+                self._known[release.uid] = notice.sequence
+
+    def delivered(self, release: Release) -> Mapping[str, Delivered]:
+        return {"pager": Delivered(sequence=self._so_far(release))}
+
+    def forget(self, uid: str) -> None:
+        self._known.pop(uid, None)
+
+    def _so_far(self, release: Release) -> int:
+        saved = release.status.notified.get("pager", Delivered()).sequence
+        return max(saved, self._known.get(release.uid, 0))
 
 
 class GatedRest:

@@ -12,17 +12,20 @@ from datetime import timedelta
 
 import pytest
 
-from rollout.core import analysis
+from rollout.core import analysis, stepping
 from rollout.core import decide as decide_module
 from rollout.core.decide import decide
+from rollout.core.freeze import Freeze, FreezeSpec
+from rollout.core.gating import GateRun
 from rollout.core.intents import Announce
 from rollout.core.judging import guard
 from rollout.core.policy import PolicySpec
 from rollout.core.release import Phase, Release
-from rollout.core.route import Leg, Mesh, Route, Target
+from rollout.core.route import Leg, Mesh, Route, Target, Unavailable
 from rollout.core.turn import Turn
-from rollout.ports import Conflict
+from rollout.ports import Conflict, Freezes, World
 from rollout.reconciler import AFTER_A_CONFLICT, Key, Reconciler
+from tests.fakes.freezes import FakeFreezes
 from tests.fakes.mesh import FakeLeg, FakeMesh
 from tests.simulation.world import Faults, Simulation
 
@@ -151,9 +154,57 @@ class WritesBlindlyAndForgetsEpochs(WritesBlindly):
         """Whatever."""
 
 
+class WritesOneRouteBlindly(WritesBlindly):
+    """Of several routes the second may be written long after the first: there only compare-and-set helps."""
+
+    def __init__(self, legs: int = 1) -> None:
+        del legs
+        super().__init__()
+
+
+class AsksBeforeItSaves(Reconciler):
+    """A planted defect: a gate is asked although nobody will remember that it was."""
+
+    async def reconcile(self, key: Key) -> timedelta | None:
+        release = await self._world.releases.get(*key)
+        if release is not None and release.status.policy is not None:
+            run = [GateRun(gate=gate.name, since=self._world.clock.now()) for gate in release.status.policy.gates]
+            unsaved = release.status.model_copy(update={"gate_runs": tuple(run)})
+            await self._observer.observe(release.model_copy(update={"status": unsaved}), 0)
+        return await super().reconcile(key)
+
+
+class TrustsTheWatchOnFreezes(Reconciler):
+    """A planted defect: whether it is frozen is not asked again before a weight is raised."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(replace(world, freezes=Forgetful(world.freezes)))
+
+
+class Forgetful(FakeFreezes):
+    """`ports.Freezes` that believes what it was told first for ever."""
+
+    def __init__(self, real: Freezes) -> None:
+        super().__init__()
+        self._real = real
+
+    async def of(self, namespace: str, service: str, *, remembered: bool = False) -> tuple[Freeze, ...] | Unavailable:
+        if not self.objects:
+            await self._real.of(namespace, service, remembered=remembered)
+            self.put_by_hand("elsewhere", "namespace", FreezeSpec())
+        return ()
+
+
 @pytest.mark.parametrize(
     ("reconciler", "invariant"),
-    [(ActsBeforeItSaves, "I1"), (TellsBeforeItIsSaved, "I10"), (ForgetsToTell, "I10"), (LetsGoAtOnce, "I11")],
+    [
+        (ActsBeforeItSaves, "I1"),
+        (TellsBeforeItIsSaved, "I10"),
+        (ForgetsToTell, "I10"),
+        (LetsGoAtOnce, "I11"),
+        (AsksBeforeItSaves, "I16"),
+        (TrustsTheWatchOnFreezes, "I15"),
+    ],
 )
 def test_a_defect_planted_in_the_reconciler_is_found(reconciler: type[Reconciler], invariant: str) -> None:
     assert found(reconciler=reconciler).startswith(invariant)
@@ -169,7 +220,12 @@ def test_blind_writes_without_epochs_let_an_old_order_return_after_a_rollback() 
 
 
 def test_epochs_alone_keep_an_old_order_from_returning() -> None:
-    assert not any(_finding(seed, WritesBlindly).startswith("I3") for seed in range(ENOUGH // 4))
+    assert not any(_finding(seed, WritesOneRouteBlindly).startswith("I3") for seed in range(ENOUGH // 4))
+
+
+def test_a_gate_that_is_not_waited_for_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stepping, "at_gate", lambda *_: None)
+    assert found().startswith("I15")
 
 
 def test_a_promotion_without_a_verdict_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,14 +10,18 @@ import asyncio
 import random
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
+from rollout.core.freeze import FreezeSpec
 from rollout.core.judging.gates import MEMORY, Reading
-from rollout.core.release import Release, ReleaseSpec, SkipWish, Wish
+from rollout.core.release import Approval, Release, ReleaseSpec, SkipWish, Wish
+from rollout.desk import OnConflict
 from rollout.ports import Outage
 from rollout.reconciler import AFTER_AN_OUTAGE, Key, Reconciler
 from tests import given
 from tests.fakes.announcer import FakeAnnouncer
 from tests.fakes.clock import FakeClock
+from tests.fakes.freezes import FakeFreezes
 from tests.fakes.mesh import FakeMesh
 from tests.fakes.releases import FakeReleases
 from tests.fakes.workloads import FakeWorkloads
@@ -28,6 +32,8 @@ from tests.simulation.prometheus import Prometheus
 
 KEYS: tuple[Key, ...] = (("shop", "checkout-v2"), ("shop", "checkout-v3"))
 MOST_CYCLES = 600
+CONFLICTS: tuple[OnConflict, ...] = ("reject", "reject", "queue", "supersede")
+WISHES = ("pause", "unpause", "resume", "resume", "promote", "abort", "approve", "approve")
 PAST = timedelta(minutes=2)
 """How long stable was served before anything began."""
 
@@ -57,6 +63,10 @@ class Faults:
     """Probability that what a custom check asks for, or memory, changes."""
     lag: float
     """Probability that a watch has not told the newest yet."""
+    freeze: float
+    """Probability that somebody freezes the namespace, or lifts it."""
+    deaf: float
+    """Probability that the channel for notices goes, or comes back."""
 
     @staticmethod
     def drawn(rng: random.Random) -> "Faults":
@@ -81,10 +91,12 @@ class Faults:
             incident=some(0.0, 0.005, 0.02),
             gauge=some(0.0, 0.005, 0.02),
             lag=some(0.1, 0.5),
+            freeze=some(0.0, 0.005, 0.02),
+            deaf=some(0.0, 0.01, 0.05),
         )
 
 
-PEACE = Faults(*[0] * 14)
+PEACE = Faults(*[0] * 16)
 
 
 class Simulation:
@@ -109,6 +121,7 @@ class Simulation:
         self.workloads = FakeWorkloads()
         self.releases = FakeReleases(self.clock)
         self.announcer = FakeAnnouncer()
+        self.freezes, self.deaf, self.taken = FakeFreezes(), False, dict[str, set[int]]()
         self.prometheus = Prometheus(self.mesh, self.workloads, given.NOW - PAST, self.policy.interval)
         bad = self.rng.choice((0.0, 0.0, 0.001, 0.03, 0.5))
         self.prometheus.error_rates = {"v1": 0.002, "v2": bad, "v3": 0.5 - bad}
@@ -143,7 +156,8 @@ class Simulation:
         asyncio.get_running_loop().set_default_executor(InThisThread(1))
         # Within one second, and the younger one has the name that sorts first: each may believe to be the older.
         for namespace, name in reversed(self.keys):
-            spec = ReleaseSpec(service="checkout", version=name.removeprefix("checkout-"))
+            conflict = self.rng.choice(CONFLICTS)
+            spec = ReleaseSpec(service="checkout", version=name.removeprefix("checkout-"), on_conflict=conflict)
             await self.releases.create(namespace, name, spec)
             self.wake()
             for _ in range(self.rng.choice((0, 4, 8, 16))):
@@ -154,7 +168,7 @@ class Simulation:
         await self.heal()
         await self.rest()
         for release in self.known():
-            self.invariants.at_rest(release, self.announcer)
+            self.invariants.at_rest(release, self.announcer, self.taken.get(release.name, set()))
         for _, name in self.keys:
             if name in self.removed and name not in {release.name for release in self.known()}:
                 self.invariants.at_rest_after(name, self.announcer)
@@ -197,7 +211,7 @@ class Simulation:
             return False
         key = runner.key = self.rng.choice(ready)
         runner.due[key] = None
-        runner.disturbed, runner.healths, runner.read = False, {}, ""
+        runner.disturbed, runner.healths, runner.read, runner.freezes = False, {}, "", None
         unwanted = frozenset(one.name for one in self.known() if one.spec.abort or one.deleting)
         self.invariants.cycle_began(runner.number, unwanted)
         runner.task = asyncio.get_running_loop().create_task(runner.reconciler.reconcile(key))
@@ -273,9 +287,17 @@ class Simulation:
         if rng.random() < faults.hand:
             self.hand_on_route(*self._any_edit())
         if rng.random() < faults.wish:
-            await self.somebody_wishes(rng.choice(("pause", "unpause", "resume", "resume", "promote", "abort")))
+            await self.somebody_wishes(rng.choice(WISHES))
         if rng.random() < faults.remove:
             self.somebody_deletes()
+        self._disturb_people()
+
+    def _disturb_people(self) -> None:
+        """Freezes come and go, and whoever listens to notices does."""
+        if self.rng.random() < self.faults.freeze:
+            self.somebody_freezes()
+        if self.rng.random() < (0.1 if self.deaf else self.faults.deaf):
+            self.deaf = not self.deaf
 
     def _disturb_requests(self) -> None:
         """What becomes of requests, and of what is measured about those who serve them."""
@@ -327,14 +349,22 @@ class Simulation:
         release = self.rng.choice(self.known())
         spec, step = release.spec, release.status.step or 0
         wish = Wish(by="ann", at=self.clock.now())
-        change: dict[str, Wish | None] = {
+        changes: dict[str, dict[str, Any]] = {
             "pause": {"pause": wish},
             "unpause": {"pause": None},
             "resume": {"resume": wish},
             "promote": {"promote": SkipWish(by="ann", at=self.clock.now(), step=step)},
             "abort": {"abort": wish},
-        }[what]  # type: ignore[assignment]
-        self._tell(await self.releases.wish(release, spec.model_copy(update=change)))
+            "approve": {"approvals": (Approval(gate="gate", by="ann", at=self.clock.now()),)},
+        }
+        self._tell(await self.releases.wish(release, spec.model_copy(update=changes[what])))
+
+    def somebody_freezes(self) -> None:
+        """Nobody shall advance, or everybody may again."""
+        if ("shop", "namespace") in self.freezes.objects:
+            del self.freezes.objects["shop", "namespace"]
+        else:
+            self.freezes.put_by_hand("shop", "namespace", FreezeSpec(reason="an incident"))
 
     def somebody_deletes(self) -> None:
         """`kubectl delete`, and the watch event of an object that stays for now."""
@@ -358,7 +388,8 @@ class Simulation:
         """Faults stop. What people did stays done."""
         self.api_down, self.prometheus.outage, self.prometheus.lag = False, "", timedelta(0)
         self.announcer.outage = self.workloads.outage = ""
-        self.prometheus.incident = 0.0
+        self.prometheus.incident, self.deaf = 0.0, False
+        self.freezes.objects.clear()
         self.faults, self.gate, self.ambush, self.lag = PEACE, 0.0, 0.0, 0.0
         for runner in self.runners:
             runner.stalled = 0

@@ -15,9 +15,9 @@ _GROUP: Final = "rollout.dev"
 @cache
 def _crds() -> dict[str, JsonObject]:
     # Made from the models, which takes a while that not everybody who names a resource wants to wait for.
-    from rollout.documents.crd import policy_crd, release_crd
+    from rollout.documents.crd import freeze_crd, policy_crd, release_crd
 
-    crds: list[dict[str, Any]] = [release_crd(), policy_crd()]
+    crds: list[dict[str, Any]] = [release_crd(), policy_crd(), freeze_crd()]
     return {crd["spec"]["names"]["plural"]: crd for crd in crds}
 
 

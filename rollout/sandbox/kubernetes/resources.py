@@ -125,6 +125,7 @@ DEPLOYMENTS: Final = Resource(
     "Deployment", "deployments", (_APPS,), ("deploy",), ("all",),
     status=True, scale=True, generations=True, annotations_count=True,
 )  # fmt: skip
+JOBS: Final = Resource("Job", "jobs", (GroupVersion("batch", "v1"),), (), ("all",), status=True, generations=True)
 LEASES: Final = Resource(
     "Lease", "leases", (GroupVersion("coordination.k8s.io", "v1"),), blind_put=False, put_creates=True
 )
@@ -139,10 +140,11 @@ DESTINATION_RULES: Final = _custom(
 # Their further names are in `definitions.py`.
 RELEASES: Final = _custom("Release", "releases", _ROLLOUT, status=True)
 SERVICE_POLICIES: Final = _custom("ServicePolicy", "servicepolicies", _ROLLOUT)
+FREEZES: Final = _custom("Freeze", "freezes", _ROLLOUT)
 
 RESOURCES: Final = (
-    NAMESPACES, SERVICES, PODS, EVENTS, CONFIGMAPS, SECRETS, DEPLOYMENTS, LEASES,
-    VIRTUAL_SERVICES, DESTINATION_RULES, RELEASES, SERVICE_POLICIES,
+    NAMESPACES, SERVICES, PODS, EVENTS, CONFIGMAPS, SECRETS, DEPLOYMENTS, JOBS, LEASES,
+    VIRTUAL_SERVICES, DESTINATION_RULES, RELEASES, SERVICE_POLICIES, FREEZES,
 )  # fmt: skip
 
 _BY_PATH: Final = {(gv, r.plural): r for r in RESOURCES for gv in r.served}
