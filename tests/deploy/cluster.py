@@ -20,6 +20,8 @@ Operation = Mapping[str, Any]
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTROLLER = "system:serviceaccount:rollout:rollout"
+API = "system:serviceaccount:rollout:rollout-api"
+_CLUSTER_WIDE = {"cluster-wide", "api"}
 ISTIO = "/apis/networking.istio.io/v1/namespaces/shop"
 RELEASES = "/apis/rollout.dev/v1alpha1/namespaces/shop/releases"
 JSON_PATCH = {"content-type": "application/json-patch+json"}
@@ -54,7 +56,7 @@ class Cluster:
         self.kubectl("delete", "rolebinding", "--namespace=shop", *gone)
         warnings = self.apply(f"deploy/overlays/{overlay}")
         scopes = [question("networking.istio.io", "virtualservices", "list", where) for where in ("", "shop")]
-        expected = [overlay == "cluster-wide", True]
+        expected = [overlay in _CLUSTER_WIDE, True]
 
         async def in_force() -> bool:
             return await self.allowed(scopes) == expected
@@ -63,11 +65,12 @@ class Cluster:
         self.installed = overlay
         return warnings
 
-    async def token(self) -> str:
-        """Of the controller's ServiceAccount, as its pod gets one."""
-        path = "/api/v1/namespaces/rollout/serviceaccounts/rollout/token"
+    async def token(self, account: str = "rollout", namespace: str = "rollout", audience: str = "") -> str:
+        """Of the controller's ServiceAccount, as its pod gets one, or of another account; for an audience."""
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
+        spec = {"expirationSeconds": 3600, **({"audiences": [audience]} if audience else {})}
         async with self.plane.client() as http:
-            answer = await http.post(path, json={"spec": {"expirationSeconds": 3600}})
+            answer = await http.post(path, json={"spec": spec})
         assert answer.status_code == 201, answer.text
         token: str = answer.json()["status"]["token"]
         return token

@@ -21,6 +21,7 @@ NEEDED = {
     ("rollout.dev", "releases"): ("get", "list", "watch", "patch"),
     ("rollout.dev", "releases/status"): ("update",),
     ("rollout.dev", "servicepolicies"): ("get",),
+    ("rollout.dev", "freezes"): ("list", "watch"),
     ("events.k8s.io", "events"): ("create",),
 }
 LEASES = "coordination.k8s.io", "leases"
@@ -60,6 +61,7 @@ DANGEROUS = {
     ("telemetry.istio.io", "telemetries"): ("patch",),
     ("rollout.dev", "releases"): ("create", "update", "delete"),
     ("rollout.dev", "servicepolicies"): ("patch", "create"),
+    ("rollout.dev", "freezes"): ("create", "update", "patch", "delete"),
     ("certificates.k8s.io", "certificatesigningrequests"): ("create",),
     ("*", "*"): ("get", "*"),
 }
@@ -102,6 +104,8 @@ def _rights(rule: Mapping[str, list[str]]) -> Iterator[Right]:
 
 EVERYTHING = {(*which, verb) for which, verbs in NEEDED.items() for verb in verbs}
 ITS_LEASE = {(*LEASES, verb) for verb in ("create", "get", "watch", "update")}
+SEEN_BY_ALL = {("rollout.dev", "freezes", verb) for verb in ("get", "list", "watch")}
+"""In the controller's namespace, where a freeze of everything is."""
 
 
 async def test_cluster_wide_it_may_do_what_it_does_everywhere(cluster_wide: Cluster) -> None:
@@ -115,7 +119,7 @@ async def test_cluster_wide_it_may_do_nothing_that_is_dangerous(cluster_wide: Cl
 
 
 async def test_in_its_own_namespace_it_may_do_no_more_than_renew_its_lease(cluster_wide: Cluster) -> None:
-    assert await granted(cluster_wide, "rollout") == EVERYTHING | ITS_LEASE
+    assert await granted(cluster_wide, "rollout") == EVERYTHING | ITS_LEASE | SEEN_BY_ALL
 
 
 async def test_the_lease_of_the_cluster_is_its_own_and_no_other(cluster_wide: Cluster) -> None:
@@ -139,7 +143,7 @@ async def test_it_watches_its_lease_by_name_and_no_other(cluster_wide: Cluster) 
 async def test_namespaced_it_may_do_what_it_does_there_and_nothing_elsewhere(namespaced: Cluster) -> None:
     assert not await not_so(namespaced, [*asked(NEEDED, "shop"), *leases("rollout", "rollout-shop")], allowed=True)
     assert await granted(namespaced, "shop") == EVERYTHING
-    assert await granted(namespaced, "rollout") == ITS_LEASE
+    assert await granted(namespaced, "rollout") == ITS_LEASE | SEEN_BY_ALL
     assert await granted(namespaced, "pay") == set()
     assert not await not_so(namespaced, [*asked(NEEDED, ""), *leases("rollout", "rollout")[:-1]], allowed=False)
 
@@ -164,10 +168,42 @@ async def test_people_who_may_edit_a_namespace_may_release_in_it_and_viewers_may
             "create", "rolebinding", name, f"--clusterrole={role}", f"--user={person}", "--namespace=shop"
         )
     verbs = ("get", "list", "watch", "create", "patch", "update", "delete")
-    for resource in ("releases", "servicepolicies"):
+    for resource in ("releases", "servicepolicies", "freezes"):
         questions = [question("rollout.dev", resource, verb, "shop") for verb in verbs]
         questions.append(question("rollout.dev", f"{resource}/status", "update", "shop"))
         for person, last in (("eve", verbs.index("delete")), ("vic", verbs.index("watch"))):
             expected = [place <= last for place in range(len(questions))]
             await until(partial(_answered, cluster_wide, questions, person, expected))
-    assert not any(await cluster_wide.allowed([question("rollout.dev", "releases", "patch", "pay")], user="eve"))
+    elsewhere = [
+        question("rollout.dev", "releases", "patch", "pay"),
+        *(question("rollout.dev", "freezes", "create", where) for where in ("pay", "rollout", "")),
+    ]
+    assert not any(await cluster_wide.allowed(elsewhere, user="eve"))
+
+
+async def test_people_who_may_edit_a_namespace_may_ask_the_http_api_for_every_wish_in_it_and_viewers_for_none(
+    cluster_wide: Cluster,
+) -> None:
+    asked = {"releases": ("abort", "pause", "resume", "promote", "approve"), "freezes": ("freeze", "unfreeze")}
+    for role, person in (("edit", "ed"), ("view", "vera")):
+        binding = ("rolebinding", f"{person}-of-shop", f"--clusterrole={role}", f"--user={person}", "--namespace=shop")
+        cluster_wide.kubectl("create", *binding)
+    here, there = (
+        [question("rollout.dev", resource, verb, where) for resource, verbs in asked.items() for verb in verbs]
+        for where in ("shop", "pay")
+    )
+    await until(partial(_answered, cluster_wide, here, "ed", [True] * len(here)))
+    assert not any(await cluster_wide.allowed(here, user="vera"))
+    assert not any(await cluster_wide.allowed(there, user="ed"))
+
+
+async def test_a_freeze_of_everything_is_seen_by_everybody_and_set_by_nobody_without_rights_there(
+    cluster_wide: Cluster,
+) -> None:
+    seen = [question("rollout.dev", "freezes", verb, "rollout") for verb in ("get", "list", "watch")]
+    written = [
+        question("rollout.dev", "freezes", verb, "rollout")
+        for verb in ("create", "patch", "update", "delete", "freeze")
+    ]
+    assert all(await cluster_wide.allowed(seen, user="nobody-in-particular"))
+    assert not any(await cluster_wide.allowed(written, user="nobody-in-particular"))
