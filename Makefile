@@ -58,6 +58,10 @@ generate: venv ## Write the generated files anew: schema, CRDs, docs, state diag
 bench: venv prometheus ## Measure what the hot paths cost
 	@$(BIN)/python benchmarks/bench.py
 
+.PHONY: bench-api
+bench-api: venv ## Measure what a start over HTTP takes at 50 a second, with the controller at work
+	@$(BIN)/python -m benchmarks.api
+
 .PHONY: bench-judge
 bench-judge: venv ## Compare the judge with others on the same simulated traffic (three minutes; RUNS=2000 for the full table)
 	@$(BIN)/python -m benchmarks.judge
