@@ -196,7 +196,7 @@ def _releases(session: Session, asked: Asked, namespace: str | None) -> tuple[li
 
     async def fetch(access: Access) -> tuple[list[Release], str]:
         where = namespace or access.namespace
-        return [*reversed(await access.releases.list(where, asked.service))], where
+        return [*reversed(await access.desk.list(where, asked.service))], where
 
     try:
         return session.run(fetch)

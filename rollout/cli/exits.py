@@ -16,6 +16,7 @@ class ExitCode(IntEnum):
     ROLLED_BACK = 10
     ABORTED = 11
     INFRASTRUCTURE = 12
+    SUPERSEDED = 13
     UNREACHABLE = 20
     NOT_ALLOWED = 21
     REFUSED = 22
@@ -38,13 +39,17 @@ def outcome_of(release: "Release") -> ExitCode:
 
     status = release.status
     cause = status.cause
+    superseded = cause is not None and cause.reason is Reason.SUPERSEDED
     match status.phase:
         case Phase.PROMOTED:
             return ExitCode.OK
+        case _ if status.phase.terminal and superseded:
+            return ExitCode.SUPERSEDED
         case Phase.ABORTED:
             return ExitCode.ABORTED
         case Phase.ROLLED_BACK:
-            return ExitCode.ROLLED_BACK if cause is not None and cause.kind == "metrics" else ExitCode.INFRASTRUCTURE
+            on_evidence = cause is not None and cause.kind in {"metrics", "gate"}
+            return ExitCode.ROLLED_BACK if on_evidence else ExitCode.INFRASTRUCTURE
         case Phase.FAILED:
             reason = cause.reason.value if cause is not None else status.reason
             refused = any(reason == one.value for one in Reason if one.refusal)

@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from rollout import commands
 from rollout.cli.choices import OnCancel
 from rollout.cli.exits import ExitCode, Stop, outcome_of
 from rollout.cli.narrative import changes
+from rollout.cli.reporting import Report
 from rollout.cli.session import Access, stop_for
 from rollout.cli.terminal import complain, remark
 from rollout.core.quantities import format_duration
 from rollout.core.release import Release
+from rollout.desk import Finished, Wanted
 from rollout.ports import Conflict, NotFound, Outage, Refused
 
 Interrupt = asyncio.Future[signal.Signals]
@@ -43,8 +44,8 @@ class Waiting:
 
 
 @contextlib.contextmanager
-def interrupts() -> Iterator[Interrupt]:
-    """The first SIGINT or SIGTERM as a future; the second ends the process at once, whatever is under way."""
+def interrupts(report: Report) -> Iterator[Interrupt]:
+    """The first SIGINT or SIGTERM as a future; the second ends the process at once, but for what is reported."""
     loop = asyncio.get_running_loop()
     first: Interrupt = loop.create_future()
 
@@ -52,7 +53,9 @@ def interrupts() -> Iterator[Interrupt]:
         if not first.done():
             first.set_result(number)
             return
-        complain("stopped at once, by a second signal; `rollout status --active` shows what goes on")
+        said = "stopped at once, by a second signal; `rollout status --active` shows what goes on"
+        complain(said)
+        report.ended(128 + number, said)
         sys.stdout.flush()
         os._exit(128 + number)
 
@@ -73,30 +76,33 @@ async def either(task: "asyncio.Task[Any]", interrupt: Interrupt, within: timede
     await asyncio.wait(both, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
 
 
-async def follow(access: Access, name: str, waiting: Waiting, interrupt: Interrupt) -> ExitCode:
+async def follow(access: Access, seen: Release, waiting: Waiting, interrupt: Interrupt, report: Report) -> ExitCode:
     """Tell what happens to the release until it ends, time is up, or a signal comes; the code to exit with."""
-    ending = asyncio.create_task(until_finished(access, name))
+    name = seen.name
+    report.saw(seen)
+    ending = asyncio.create_task(until_finished(access, name, report))
     try:
         await either(ending, interrupt, waiting.timeout)
         if ending.done():
             return outcome_of(ending.result())
         if not interrupt.done():
-            complain(
-                f"{name} is still under way after {format_duration(waiting.timeout)}; it goes on\n"
-                f"{_look_at(access, name)}"
+            return _leave(
+                access,
+                report,
+                ExitCode.TIMED_OUT,
+                f"{name} is still under way after {format_duration(waiting.timeout)}; it goes on",
+                name,
             )
-            return ExitCode.TIMED_OUT
         number = interrupt.result()
         if waiting.on_cancel is OnCancel.DETACH:
-            complain(f"{number.name}: no longer waiting; {name} goes on\n{_look_at(access, name)}")
-            return _code_of(number)
-        return await _bring_back(access, name, waiting, number, ending)
+            return _leave(access, report, _code_of(number), f"{number.name}: no longer waiting; {name} goes on", name)
+        return await _bring_back(access, name, waiting, number, ending, report)
     finally:
         ending.cancel()
         await asyncio.gather(ending, return_exceptions=True)
 
 
-async def until_finished(access: Access, name: str) -> Release:
+async def until_finished(access: Access, name: str, report: Report) -> Release:
     """Read the release until it has ended and tell every change. Stop if it is deleted or may not be read."""
     pace, loop = access.surroundings.pace, asyncio.get_running_loop()
     before: Release | None = None
@@ -104,39 +110,46 @@ async def until_finished(access: Access, name: str) -> Release:
     outage = False
     while True:
         try:
-            async with asyncio.timeout(pace.answer):
-                release = await access.releases.get(access.namespace, name)
-        except (Outage, TimeoutError) as error:
-            if not outage:
-                _event(access, f"the Kubernetes API does not answer, still trying: {str(error) or 'no answer in time'}")
-            outage = True
+            release = await access.look(name, before)
         except Refused as error:
-            raise stop_for(error) from error
-        else:
-            if outage:
-                _event(access, "the Kubernetes API answers again")
-            outage = False
-            if release is None:
-                raise Stop(ExitCode.INFRASTRUCTURE, f"{name} was deleted before its end was seen; look at its route")
-            for line in changes(before, release, access.connection.namespace):
-                _event(access, line)
-            before = release
-            if release.status.phase.terminal:
-                return release
-            if release.status.observed_generation > 0:
-                unclaimed_at = None
-            if unclaimed_at is not None and loop.time() > unclaimed_at:
-                unclaimed_at = None
-                _event(
-                    access,
-                    f"no controller has taken {name} up in {pace.unclaimed:g}s: is `rollout serve` running, "
-                    f"and does it watch namespace {access.namespace}? still waiting",
-                )
-        await asyncio.sleep(pace.poll)
+            raise _without_us(access, error, name) from error
+        except Outage as error:
+            if not outage:
+                _event(access, f"{access.other_side} does not answer, still trying: {error}")
+            outage = True
+            await asyncio.sleep(access.between_looks)
+            continue
+        if outage:
+            _event(access, f"{access.other_side} answers again")
+        outage = False
+        if release is None:
+            raise Stop(ExitCode.INFRASTRUCTURE, f"{name} was deleted before its end was seen; look at its route")
+        told = list(changes(before, release, access.home))
+        if told or before is None:
+            report.saw(release)
+        for line in told:
+            _event(access, line)
+        before = release
+        if release.status.phase.terminal:
+            return release
+        if release.status.observed_generation > 0:
+            unclaimed_at = None
+        if unclaimed_at is not None and loop.time() > unclaimed_at:
+            unclaimed_at = None
+            _event(
+                access,
+                f"no controller has taken {name} up in {pace.unclaimed:g}s: is `rollout serve` running, "
+                f"and does it watch namespace {access.namespace}? still waiting",
+            )
 
 
 async def _bring_back(
-    access: Access, name: str, waiting: Waiting, number: signal.Signals, ending: "asyncio.Task[Release]"
+    access: Access,
+    name: str,
+    waiting: Waiting,
+    number: signal.Signals,
+    ending: "asyncio.Task[Release]",
+    report: Report,
 ) -> ExitCode:
     """Write the abort, then wait until the traffic is back; both within the cancel timeout."""
     loop = asyncio.get_running_loop()
@@ -146,16 +159,16 @@ async def _bring_back(
         async with asyncio.timeout_at(deadline):
             written = await _write_abort(access, name, waiting.by, number)
     except TimeoutError:
-        complain(
-            f"the abort could not be written; {name} goes on\nstop it with `rollout abort {name}{access.elsewhere}`"
-        )
+        said = f"the abort could not be written; {name} goes on"
+        complain(f"{said}\nstop it with `rollout abort {name}{access.elsewhere}`")
+        report.ended(ExitCode.UNREACHABLE, said)
         return ExitCode.UNREACHABLE
     await asyncio.wait({ending}, timeout=max(0.0, deadline - loop.time()))
     if ending.done():
         release = ending.result()
         return _code_of(number) if written else outcome_of(release)
-    complain(f"the abort is written, but the traffic was not seen back in time\n{_look_at(access, name)}")
-    return _code_of(number)
+    said = "the abort is written, but the traffic was not seen back in time"
+    return _leave(access, report, _code_of(number), said, name)
 
 
 async def _write_abort(access: Access, name: str, by: str, number: signal.Signals) -> bool:
@@ -164,25 +177,41 @@ async def _write_abort(access: Access, name: str, by: str, number: signal.Signal
     while True:
         try:
             async with asyncio.timeout(_ABORT_ANSWER_S):
-                await commands.abort(
-                    access.releases,
-                    access.clock,
-                    namespace=access.namespace,
-                    name=name,
-                    by=by,
-                    reason=f"whoever waited for it was stopped ({number.name})",
+                await access.desk.wish(
+                    Wanted(
+                        namespace=access.namespace,
+                        name=name,
+                        verb="abort",
+                        by=by,
+                        reason=f"whoever waited for it was stopped ({number.name})",
+                    )
                 )
-        except commands.Finished:
+        except Finished:
             return False
+        except (Refused, NotFound) as error:
+            raise _without_us(access, error, name) from error
         except (Outage, Conflict, TimeoutError) as error:
             if not told:
                 _event(access, f"the abort is not written yet, still trying: {str(error) or 'no answer in time'}")
             told = True
             await asyncio.sleep(_RETRY_ABORT_S)
-        except (Refused, NotFound) as error:
-            raise stop_for(error) from error
         else:
             return True
+
+
+def _without_us(access: Access, error: Exception, name: str) -> Stop:
+    """The answer was no, and will be: what became of the release cannot be known here."""
+    stop = stop_for(error)
+    if isinstance(error, NotFound):
+        return stop
+    return Stop(stop.code, f"{stop}\n{name} goes on without whoever waited for it\n{_look_at(access, name)}")
+
+
+def _leave(access: Access, report: Report, code: ExitCode, said: str, name: str) -> ExitCode:
+    """Say that the release goes on without us, and how to look at it."""
+    complain(f"{said}\n{_look_at(access, name)}")
+    report.ended(code, said)
+    return code
 
 
 def _event(access: Access, line: str) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from rollout.cli.weighing import suspicion
+from rollout.core.gating import GateRun, run_of
 from rollout.core.judging.evidence import NO_CONTROL
 from rollout.core.judging.verdicts import Verdict
 from rollout.core.policy import PolicySpec
@@ -27,6 +28,7 @@ def changes(before: Release | None, now: Release, home: str | None = None) -> It
     yield from _wishes(before, now)
     yield from _steps(was, status, now.spec.version)
     yield from _verdicts(was, status)
+    yield from _gates(was, status)
     if status.blind_since is not None and was.blind_since is None:
         yield "no usable metrics: nothing advances until Prometheus answers"
     if status.blind_since is None and was.blind_since is not None and not status.phase.terminal:
@@ -42,7 +44,7 @@ def changes(before: Release | None, now: Release, home: str | None = None) -> It
         if not was.phase.terminal:
             yield sentence(now)
     elif _stands_elsewhere(was, status):
-        yield standing(status)
+        yield standing(status) + _remedy(now, home)
 
 
 def _wishes(before: Release | None, now: Release) -> Iterator[str]:
@@ -99,6 +101,33 @@ def _verdicts(was: Status, status: Status) -> Iterator[str]:
         yield f"nothing is suspected ({checks} {'check' if checks == 1 else 'checks'})"
 
 
+def _gates(was: Status, status: Status) -> Iterator[str]:
+    """What was waited for and has been answered."""
+    for run in status.gate_runs:
+        earlier = run_of(was.gate_runs, run.gate)
+        if run.state != "waiting" and (earlier is None or earlier.state != run.state):
+            yield f"gate {run.gate} {answer_of(run)}"
+
+
+def answer_of(run: GateRun) -> str:
+    """`passed, approved by ann: looks good`."""
+    by = f", approved by {run.by}" if run.by else ""
+    said = {"passed": "passed", "failed": "said no", "waiting": "is waited for"}[run.state]
+    return said + by + (f": {run.message}" if run.message else "")
+
+
+def _remedy(release: Release, home: str | None = None) -> str:
+    """What a person can do about it, as the rest of a sentence."""
+    status = release.status
+    if status.reason not in {Reason.WAITING_FOR_APPROVAL, Reason.WAITING_FOR_GATE}:
+        return ""
+    people = {gate.name for gate in status.policy.gates if gate.kind == "approval"} if status.policy else set()
+    open_to_people = status.reason == Reason.WAITING_FOR_APPROVAL
+    gates = [run.gate for run in status.gate_runs if run.state != "passed" and (open_to_people or run.gate in people)]
+    there = f"{release.name}{elsewhere(release.namespace, home)}"
+    return "".join(f"; `rollout approve {there} --gate {gate}` lets it pass" for gate in gates)
+
+
 def _mood(verdict: Verdict | None) -> str:
     if verdict is not None and verdict.outcome == "fail":
         return "failed"
@@ -137,6 +166,8 @@ def sentence(release: Release) -> str:
         case Phase.PROMOTED:
             after = f", after {format_duration(took)}" if took is not None else ""
             return f"promoted: {version} holds all traffic of {service}{after}{_without_proof(status)}"
+        case Phase.ROLLED_BACK | Phase.ABORTED if _is_superseded(status):
+            return cause + back
         case Phase.ROLLED_BACK:
             return f"rolled back: {cause}{back}"
         case Phase.ABORTED:
@@ -148,11 +179,15 @@ def sentence(release: Release) -> str:
             return standing(status)
 
 
+def _is_superseded(status: Status) -> bool:
+    return status.cause is not None and status.cause.reason is Reason.SUPERSEDED
+
+
 def waits_for(release: Release, now: datetime) -> str:
     """What has to happen before a release under way goes on."""
     status = release.status
     if status.reason != Reason.HOLDING or status.policy is None or status.step is None or status.confirmed is None:
-        return standing(status)
+        return standing(status) + _remedy(release)
     if suspected := suspicion(status):
         return f"suspected: {suspected}"
     left = status.confirmed.at + status.policy.steps[status.step].hold - now

@@ -4,8 +4,7 @@ Belongs here: which release is meant, and how findings are told: for people, for
 not belong here: what is looked at, which is the controller's own preflight (`adapters/preflight/`).
 """
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -16,9 +15,11 @@ from pydantic import ValidationError
 from rollout.cli import asking
 from rollout.cli.asking import Asked, Source
 from rollout.cli.choices import Findings
+from rollout.cli.connecting import Cluster, Surveyor
 from rollout.cli.exits import ExitCode, Stop
 from rollout.cli.session import Access, Session
-from rollout.cli.terminal import emit, say
+from rollout.cli.terminal import emit, instruct, say
+from rollout.cli.views import one_line
 from rollout.core.policy import PolicySpec
 from rollout.core.preflight import Finding, Report, Severity
 from rollout.core.release import Release, ReleaseSpec
@@ -37,7 +38,8 @@ class Wanted:
 
     asked: Asked
     version: str
-    source: Source
+    source: Source | None
+    """None where the HTTP API looks, with its own."""
     form: Findings
 
 
@@ -67,26 +69,39 @@ class Inspected:
 
 def preflight(session: Session, wanted: Wanted) -> ExitCode:
     """Look, print; 22 where an error would keep the release from starting."""
-    found = _inspected(session, wanted)
+    found = session.run(_asked_for(wanted)) if wanted.source is None else _inspected(session, wanted, wanted.source)
     if wanted.form is Findings.JSON:
-        emit(json.dumps(document(found), indent=2))
+        emit(one_line(document(found), indent=2))
     else:
         for line in annotations(found) if wanted.form is Findings.GITHUB else text(found):
-            say(line)
+            (instruct if line.startswith("::") else say)(line)
     return ExitCode.REFUSED if found.report.errors else ExitCode.OK
 
 
-def _inspected(session: Session, wanted: Wanted) -> Inspected:
+def _asked_for(wanted: Wanted) -> Callable[[Access], Awaitable[Inspected]]:
+    """Have the HTTP API look."""
+    service, version = wanted.asked.service, wanted.version
+
+    async def ask(access: Access) -> Inspected:
+        target = _target(access.namespace, service, version, PolicySpec())
+        assert isinstance(access.desk, Surveyor)
+        policy_from, report = await access.desk.preflight(access.namespace, service, version)
+        return Inspected(target, policy_from, report)
+
+    return ask
+
+
+def _inspected(session: Session, wanted: Wanted, source: Source) -> Inspected:
     service, known = wanted.asked.service, None
     if wanted.asked.policy is not None:
         # Who is stable is read from the route itself: any name will do to make the file say the rest.
         known = asking.settled(session, Asked(service, wanted.asked.policy, stable=wanted.version))
 
-    async def look(access: Access) -> Inspected:
+    async def look(access: Access, there: Cluster) -> Inspected:
         namespace = access.namespace if known is None else known.namespace
-        policy, policy_from = (known.policy, known.policy_from) if known else await _last_policy(access, service)
+        policy, policy_from = (known.policy, known.policy_from) if known else await _last_policy(access, there, service)
         target = _target(namespace, service, wanted.version, policy)
-        source, opened = wanted.source, session.surroundings.assembly().preflight
+        opened = session.surroundings.assembly().preflight
         cluster = (session.kubeconfig, session.context)
         async with opened(
             *cluster, source.url, source.token_file, _TIMEOUT, source.domain, source.matchers
@@ -96,18 +111,18 @@ def _inspected(session: Session, wanted: Wanted) -> Inspected:
             raise Stop(ExitCode.UNREACHABLE, f"{report.message}\nnothing was changed; try again")
         return Inspected(target, policy_from, report)
 
-    return session.run(look)
+    return session.on_the_cluster(look)
 
 
-async def _last_policy(access: Access, service: str) -> tuple[PolicySpec, str]:
+async def _last_policy(access: Access, there: Cluster, service: str) -> tuple[PolicySpec, str]:
     """The service's policy object, else that of its newest release, else the defaults; and which it is, for people."""
     place = f"ServicePolicy {service} in namespace {access.namespace}"
-    found = await access.connection.policies.find(access.namespace, service)
+    found = await there.policies.find(access.namespace, service)
     if isinstance(found, PolicySpec):
         return found, place
     if found.code == "policy-invalid":
         raise Stop(ExitCode.USAGE, found.message)
-    for release in reversed(await access.releases.list(access.namespace, service)):
+    for release in reversed(await access.desk.list(access.namespace, service)):
         if release.status.policy is not None:
             return release.status.policy, f"that of release {release.name}"
     return PolicySpec(), "the defaults: no release of the service has a policy, and no --policy is given"

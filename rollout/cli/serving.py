@@ -63,17 +63,9 @@ def served(
         lease_namespace: where it is; else $POD_NAMESPACE, else the context's.
         told: the other fields of `Settings`.
     """
-    from rollout.settings import LISTEN, MATCHER, PROMETHEUS, Settings
+    from rollout.settings import Settings
 
-    if not LISTEN.fullmatch(told["listen"]):
-        raise typer.BadParameter(f"expected HOST:PORT or :PORT, not {told['listen']!r}", param_hint="--listen")
-    if not PROMETHEUS.fullmatch(told["prometheus"]):
-        said = f"expected http://HOST:PORT, not {told['prometheus']!r}"
-        raise typer.BadParameter(said, param_hint="--prometheus")
-    for matcher in told["prometheus_matchers"]:
-        if not MATCHER.fullmatch(matcher):
-            said = f'expected label="value", such as cluster="eu-1", not {matcher!r}'
-            raise typer.BadParameter(said, param_hint="--prometheus-matcher")
+    _check_addresses(told)
     settings = Settings(
         kubeconfig=session.kubeconfig,
         context=session.context,
@@ -83,3 +75,36 @@ def served(
         **told,
     )
     return session.surroundings.assembly().serve(settings)
+
+
+def api_served(session: Session, namespaces: Sequence[str], told: Mapping[str, Any]) -> int:
+    """Run the HTTP API as told; its exit code. Raises typer.BadParameter for a value that is none.
+
+    Args:
+        session: the cluster.
+        namespaces: whose releases may be asked for; else all.
+        told: the other fields of `ApiSettings`.
+    """
+    from rollout.settings import ApiSettings
+
+    _check_addresses(told)
+    if (told["tls_cert_file"] is None) != (told["tls_key_file"] is None):
+        raise typer.BadParameter("a certificate and its key come together", param_hint="--tls-cert-file")
+    settings = ApiSettings(kubeconfig=session.kubeconfig, context=session.context, namespaces=tuple(namespaces), **told)
+    return session.surroundings.assembly().serve_api(settings)
+
+
+def _check_addresses(told: Mapping[str, Any]) -> None:
+    from rollout.settings import LISTEN, MATCHER, PROMETHEUS
+
+    for name in ("listen", "metrics_listen"):
+        if name in told and not LISTEN.fullmatch(told[name]):
+            option = f"--{name.replace('_', '-')}"
+            raise typer.BadParameter(f"expected HOST:PORT or :PORT, not {told[name]!r}", param_hint=option)
+    if not PROMETHEUS.fullmatch(told["prometheus"]):
+        said = f"expected http://HOST:PORT, not {told['prometheus']!r}"
+        raise typer.BadParameter(said, param_hint="--prometheus")
+    for matcher in told["prometheus_matchers"]:
+        if not MATCHER.fullmatch(matcher):
+            said = f'expected label="value", such as cluster="eu-1", not {matcher!r}'
+            raise typer.BadParameter(said, param_hint="--prometheus-matcher")

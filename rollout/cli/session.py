@@ -1,90 +1,29 @@
-"""One run of a verb against a cluster: what it stands on, how it connects, what each failure means to the user.
+"""One run of a verb: what it stands on, which way to the releases it takes, what each failure means to the user.
 
-Belongs here: from options to a connection, from the ports' exceptions to exit codes. Not here: what a verb does.
+Belongs here: from options to a desk, from the ports' exceptions to exit codes. Not here: reading the options of the
+HTTP API (`reaching.py`), what a verb does.
 """
 
+import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from rollout.cli.connecting import HOME, Assembly, Cluster, Connection, Patient
 from rollout.cli.exits import ExitCode, Stop
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
-
-    from rollout.core.policy import ServicePolicy
+    from rollout.cli.reaching import Reach
     from rollout.core.release import Release
-    from rollout.ports import Clock, Metrics, Policies, Preflight, Releases
-    from rollout.settings import Settings
+    from rollout.desk import Desk
+    from rollout.ports import Clock
 
 T = TypeVar("T")
-
-
-class Connection(Protocol):
-    """What a verb needs of a cluster; `assembly.Connection` has it."""
-
-    @property
-    def releases(self) -> "Releases":
-        """The Release objects."""
-        ...
-
-    @property
-    def policies(self) -> "Policies":
-        """The policies that are objects."""
-        ...
-
-    @property
-    def clock(self) -> "Clock":
-        """The time."""
-        ...
-
-    @property
-    def namespace(self) -> str:
-        """The namespace of the kubeconfig's context."""
-        ...
-
-
-class Assembly(Protocol):
-    """What the command line needs of `rollout.assembly`; tests put another one in its place."""
-
-    def cluster(self, kubeconfig: Path | None, context: str | None) -> AbstractAsyncContextManager[Connection]:
-        """A connection to the Kubernetes API. Raises Outage or Refused."""
-        ...
-
-    def read_policies(self, paths: Sequence[Path]) -> tuple[tuple[tuple[Path, "ServicePolicy"], ...], tuple[str, ...]]:
-        """The policies in these files, and every problem as `file:line:col: path: message`."""
-        ...
-
-    def metrics(
-        self, url: str, token_file: Path | None, timeout: "timedelta", domain: str, matchers: Sequence[str] = ()
-    ) -> AbstractAsyncContextManager["Metrics"]:
-        """The way to Prometheus; `timeout` is for one answer."""
-        ...
-
-    def preflight(
-        self,
-        kubeconfig: Path | None,
-        context: str | None,
-        url: str,
-        token_file: Path | None,
-        timeout: "timedelta",
-        domain: str,
-        matchers: Sequence[str] = (),
-    ) -> AbstractAsyncContextManager["Preflight"]:
-        """What looks around a route, at a cluster and a Prometheus. Raises Outage or Refused."""
-        ...
-
-    def now(self) -> "datetime":
-        """The time, without a cluster."""
-        ...
-
-    def serve(self, settings: "Settings") -> int:
-        """Run the controller until a signal; the exit code."""
-        ...
+KUBERNETES = "the Kubernetes API"
+_DENIED = "ask whoever runs the cluster for access to releases.rollout.dev (and whether the CRD is installed)"
 
 
 def _the_real_one() -> Assembly:
@@ -98,6 +37,10 @@ class Pace:
     """How often and how long we look, in seconds."""
 
     poll: float = 0.5
+    far_poll: float = 2.0
+    """The same over HTTP, where requests of one caller are counted."""
+    long_poll: float = 10.0
+    """How long an answer over HTTP may wait for something new."""
     answer: float = 5.0
     """One request that takes longer than this is an outage."""
     unclaimed: float = 30.0
@@ -114,6 +57,30 @@ class Surroundings:
 
 
 @dataclass(frozen=True, slots=True)
+class Far:
+    """The options of the HTTP API as they were given; `reaching.py` knows what they mean."""
+
+    server: str | None = None
+    token_file: Path | None = None
+    token_env: str | None = None
+    ca_file: Path | None = None
+    insecure_http: bool = False
+    env_proxy: bool = False
+
+    def over(self, other: "Far") -> "Far":
+        """These, and what is not given here as it is there."""
+        ours_names_a_token = self.token_file is not None or self.token_env is not None
+        return Far(
+            server=self.server or other.server,
+            token_file=self.token_file if ours_names_a_token else other.token_file,
+            token_env=self.token_env if ours_names_a_token else other.token_env,
+            ca_file=self.ca_file or other.ca_file,
+            insecure_http=self.insecure_http or other.insecure_http,
+            env_proxy=self.env_proxy or other.env_proxy,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
     """The global options of one run."""
 
@@ -121,34 +88,89 @@ class Session:
     kubeconfig: Path | None = None
     context: str | None = None
     namespace: str | None = None
+    far: Far = field(default_factory=Far)
 
-    def narrowed(self, kubeconfig: Path | None, context: str | None, namespace: str | None) -> "Session":
+    def narrowed(
+        self,
+        kubeconfig: Path | None,
+        context: str | None,
+        namespace: str | None,
+        far: Far = Far(),
+    ) -> "Session":
         """The same with the options that were given after the verb, which win over those before it."""
         return replace(
             self,
             kubeconfig=kubeconfig or self.kubeconfig,
             context=context or self.context,
             namespace=namespace or self.namespace,
+            far=far.over(self.far),
         )
+
+    @property
+    def named_namespace(self) -> str | None:
+        """The namespace that the options name, or the environment."""
+        return self.namespace or self.surroundings.environ.get("ROLLOUT_NAMESPACE") or None
+
+    @property
+    def reach(self) -> "Reach | None":
+        """The HTTP API that is to be asked; None for the Kubernetes API. Raises typer.BadParameter."""
+        environ = self.surroundings.environ
+        named = self.kubeconfig is not None or self.context is not None
+        if self.far.server is None and (named or not environ.get("ROLLOUT_SERVER")):
+            return None
+        from rollout.cli.reaching import reach_of
+
+        return reach_of(self.far, environ, kubeconfig_too=named)
 
     def run(self, verb: "Callable[[Access], Awaitable[T]]") -> T:
         """Connect, run the verb, close. Raises Stop for whatever went wrong, and only a defect as anything else."""
-        import asyncio
+        reach = self.reach
+        return asyncio.run(self._run(verb, reach))
 
-        return asyncio.run(self._run(verb))
+    def on_the_cluster(self, verb: "Callable[[Access, Cluster], Awaitable[T]]") -> T:
+        """The same, by the kubeconfig whatever else is named, for a verb that looks at more than releases."""
+        return asyncio.run(self._run_on_cluster(verb))
 
-    async def _run(self, verb: "Callable[[Access], Awaitable[T]]") -> T:
-        async with self._connected() as connection:
+    async def _run(self, verb: "Callable[[Access], Awaitable[T]]", reach: "Reach | None") -> T:
+        async with self._connected(reach) as connection:
             with reported():
-                return await verb(Access(connection, self.namespace or connection.namespace, self.surroundings))
+                return await verb(self._access(connection, reach))
+
+    async def _run_on_cluster(self, verb: "Callable[[Access, Cluster], Awaitable[T]]") -> T:
+        async with self._on_cluster() as cluster:
+            with reported():
+                return await verb(self._access(cluster, None), cluster)
+
+    def _access(self, connection: Connection, reach: "Reach | None") -> "Access":
+        namespace = self.named_namespace or connection.namespace
+        other_side = KUBERNETES if reach is None else f"the API at {reach.url}"
+        return Access(connection, namespace, self.surroundings, other_side, "" if reach is None else reach.url)
 
     @contextlib.asynccontextmanager
-    async def _connected(self) -> AsyncIterator[Connection]:
+    async def _connected(self, reach: "Reach | None") -> AsyncIterator[Connection]:
+        from rollout.ports import Refused
+
+        if reach is None:
+            async with self._on_cluster() as cluster:
+                yield cluster
+            return
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                assembly = self.surroundings.assembly()
+                remote = assembly.remote(reach.url, reach.token, reach.ca_file, env_proxy=reach.env_proxy)
+                connection = await stack.enter_async_context(remote)
+            except Refused as error:
+                raise Stop(ExitCode.USAGE, str(error)) from error
+            yield connection
+
+    @contextlib.asynccontextmanager
+    async def _on_cluster(self) -> AsyncIterator[Cluster]:
         from rollout.ports import Outage, Refused
 
         async with contextlib.AsyncExitStack() as stack:
             try:
-                cluster = self.surroundings.assembly().cluster(self.kubeconfig, self.context)
+                home = self.surroundings.environ.get("ROLLOUT_HOME") or HOME
+                cluster = self.surroundings.assembly().cluster(self.kubeconfig, self.context, home)
                 connection = await stack.enter_async_context(cluster)
             except (Outage, Refused) as error:
                 raise Stop(
@@ -159,16 +181,25 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """A connected session: where the releases are, and in which namespace we were told to look."""
+    """A connected session: who is asked, and about which namespace."""
 
     connection: Connection
     namespace: str
     surroundings: Surroundings
+    other_side: str = KUBERNETES
+    """Who answers, or does not, in words."""
+    address: str = ""
+    """Of the HTTP API that is asked, without a slash at its end; "" over a kubeconfig."""
 
     @property
-    def releases(self) -> "Releases":
-        """The Release objects."""
-        return self.connection.releases
+    def far(self) -> bool:
+        """Whether it is the HTTP API that is asked."""
+        return bool(self.address)
+
+    @property
+    def desk(self) -> "Desk":
+        """Who is asked."""
+        return self.connection.desk
 
     @property
     def clock(self) -> "Clock":
@@ -176,25 +207,70 @@ class Access:
         return self.connection.clock
 
     @property
+    def home(self) -> str:
+        """The namespace that a command means which names none."""
+        return self.surroundings.environ.get("ROLLOUT_NAMESPACE") or self.connection.namespace
+
+    @property
     def elsewhere(self) -> str:
-        """` -n shop`, for a command that is hinted at; "" in the namespace of the context."""
+        """` -n shop`, for a command that is hinted at; "" in the namespace that is meant anyway."""
         from rollout.cli.narrative import elsewhere
 
-        return elsewhere(self.namespace, self.connection.namespace)
+        return elsewhere(self.namespace, self.home)
+
+    @property
+    def between_looks(self) -> float:
+        """How long to wait before the same is asked for again, in seconds."""
+        pace = self.surroundings.pace
+        return pace.far_poll if self.far else pace.poll
 
     async def find(self, name_or_service: str) -> "Release":
         """The release of this id, or the newest of this service, one that is under way first. Stop if there is none."""
-        from rollout import commands
-        from rollout.ports import NotFound
+        from rollout.ports import Outage, Refused
 
+        denied: Refused | None = None
         try:
-            return await commands.find(self.releases, self.namespace, name_or_service)
-        except NotFound as error:
+            if (release := await self.desk.get(self.namespace, name_or_service)) is not None:
+                return release
+        except Refused as error:
+            # A CI job may look at its own service only, and is told nothing of names that are no release of it.
+            if not isinstance(error, Outage):
+                raise
+            denied = error
+        try:
+            of_service = await self.desk.list(self.namespace, name_or_service)
+        except Refused as error:
+            raise denied or error from error
+        if not of_service:
             raise Stop(
                 ExitCode.USAGE,
                 f"no release and no service with releases is called {name_or_service} in namespace {self.namespace}\n"
                 "`rollout status -A` lists what there is",
-            ) from error
+            )
+        unfinished = [release for release in of_service if not release.status.phase.terminal]
+        return (unfinished or of_service)[-1]
+
+    async def look(self, name: str, after: "Release | None" = None) -> "Release | None":
+        """The release as it is now; with `after` a moment later, or over HTTP as soon as it changed.
+
+        None if it is gone. Raises Outage, also where the answer takes too long; Refused.
+        """
+        pace, desk = self.surroundings.pace, self.desk
+        if after is not None and isinstance(desk, Patient):
+            return await self.in_time(desk.newer(after, pace.long_poll), pace.long_poll)
+        if after is not None:
+            await asyncio.sleep(pace.poll)
+        return await self.in_time(desk.get(self.namespace, name))
+
+    async def in_time(self, asking: "Awaitable[T]", longer: float = 0.0) -> T:
+        """What is asked for; Outage where the answer takes too long. `longer` is in seconds."""
+        from rollout.ports import Outage
+
+        try:
+            async with asyncio.timeout(self.surroundings.pace.answer + longer):
+                return await asking
+        except TimeoutError as error:
+            raise Outage("no answer in time") from error
 
 
 @contextlib.contextmanager
@@ -215,8 +291,7 @@ def stop_for(error: Exception) -> Stop:
     denied = isinstance(error, Refused) and isinstance(error, Outage)
     match error:
         case _ if denied:
-            hint = "ask whoever runs the cluster for access to releases.rollout.dev (and whether the CRD is installed)"
-            return Stop(ExitCode.NOT_ALLOWED, f"{error}\n{hint}")
+            return Stop(ExitCode.NOT_ALLOWED, f"{error}\n{getattr(error, 'remedy', _DENIED)}")
         case Refused():
             return Stop(ExitCode.REFUSED, str(error))
         case NotFound():

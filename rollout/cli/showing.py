@@ -1,11 +1,12 @@
 """`status`, `why`, `history`: fetch, choose, print. How it looks is in `views.py`, `why.py` and `watching.py`."""
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from rollout.cli import views
 from rollout.cli.choices import Output
-from rollout.cli.exits import ExitCode
+from rollout.cli.exits import ExitCode, Stop
 from rollout.cli.session import Access
 from rollout.cli.terminal import emit, remark, say
 from rollout.cli.why import explanation, explanation_object
@@ -49,16 +50,36 @@ async def watched(access: Access, wanted: Wanted, output: Output) -> ExitCode:
 
     subject = wanted.subject
     if subject is None:
-        await watch(access, lambda: _all(access, wanted), output, to_the_end=False)
+        await watch(access, _each_time(access, wanted), output, to_the_end=False)
     else:
         # The one that is meant now; a newer one of the service is another story.
         name = (await access.find(subject)).name
 
+        seen: Release | None = None
+
         async def look() -> Sequence[Release]:
-            return [await access.find(name)]
+            nonlocal seen
+            seen = await access.look(name, seen)
+            if seen is None:
+                raise Stop(ExitCode.USAGE, f"{name} is gone: somebody deleted it")
+            return [seen]
 
         await watch(access, look, output, to_the_end=True)
     return ExitCode.OK
+
+
+def _each_time(access: Access, wanted: Wanted) -> Callable[[], Awaitable[Sequence[Release]]]:
+    """All of them at once, then after a while, as often as it is called."""
+    first = True
+
+    async def look() -> Sequence[Release]:
+        nonlocal first
+        if not first:
+            await asyncio.sleep(access.between_looks)
+        first = False
+        return await access.in_time(_all(access, wanted))
+
+    return look
 
 
 async def explained(access: Access, subject: str, output: Output) -> ExitCode:
@@ -73,7 +94,7 @@ async def explained(access: Access, subject: str, output: Output) -> ExitCode:
 
 async def remembered(access: Access, service: str, limit: int, output: Output) -> ExitCode:
     """`rollout history`."""
-    found = [*reversed(await access.releases.list(access.namespace, service))][:limit]
+    found = [*reversed(await access.desk.list(access.namespace, service))][:limit]
     if output is not Output.TABLE:
         emit(views.encoded([views.document(release) for release in found], output))
     elif found:
@@ -89,7 +110,7 @@ async def _one(access: Access, subject: str, *, active: bool) -> list[Release]:
 
 
 async def _all(access: Access, wanted: Wanted) -> list[Release]:
-    found = await access.releases.list(None if wanted.everywhere else access.namespace)
+    found = await access.desk.list(None if wanted.everywhere else access.namespace)
     if wanted.active:
         return [release for release in found if not release.status.phase.terminal]
     return views.newest_of_each(found)

@@ -4,24 +4,28 @@ import asyncio
 import contextlib
 import secrets
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-from rollout import commands
+import typer
+
 from rollout.cli.exits import ExitCode, Stop
 from rollout.cli.following import Interrupt, Waiting, either, follow, interrupts
-from rollout.cli.origin import actor_of, run_of, url_of
+from rollout.cli.origin import key_of, source_of
+from rollout.cli.reporting import Report
 from rollout.cli.session import Access
 from rollout.cli.terminal import complain, remark, say
 from rollout.core.policy import PolicySpec
-from rollout.core.release import Source
+from rollout.core.quantities import format_instant, parse_duration
+from rollout.desk import OnConflict, Order, Started
 from rollout.ports import Outage, Refused
 
 _ATTEMPTS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What to release."""
+class Asked:
+    """What to release, as it was said on the command line."""
 
     service: str
     version: str
@@ -29,49 +33,65 @@ class Order:
     key: str | None = None
     policy: Path | None = None
     """A policy file to use instead of the controller's own."""
+    on_conflict: OnConflict = "reject"
+    not_before: datetime | None = None
 
 
-async def start(access: Access, order: Order, waiting: Waiting | None) -> ExitCode:
+def moment(text: str, now: datetime) -> datetime:
+    """`--at`: RFC 3339 with a zone, or `+2h` from `now` on. A usage error for anything else."""
+    try:
+        if text.startswith("+"):
+            return now + parse_duration(text[1:])
+        at = datetime.fromisoformat(text)
+        if at.tzinfo is not None:
+            return at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    said = f"expected a time such as 2026-11-21T22:00:00Z, or +2h for two hours from now, not {text!r}"
+    raise typer.BadParameter(said, param_hint="--at")
+
+
+async def start(access: Access, asked: Asked, waiting: Waiting | None, report: Report) -> ExitCode:
     """Start, print the id as the first line on stdout, and follow the release if told to."""
     if waiting is None:
-        _tell(await _ask(access, order))
-        return ExitCode.OK
-    with interrupts() as interrupt:
-        started = await _ask_unless_stuck(access, order, waiting, interrupt)
+        started = await _ask(access, asked)
         _tell(started)
-        return await follow(access, started.release.name, waiting, interrupt)
+        report.saw(started.release)
+        report.ended(ExitCode.OK, f"{started.release.name} was started; nobody waits for its end here")
+        return ExitCode.OK
+    with interrupts(report) as interrupt:
+        started = await _ask_unless_stuck(access, asked, waiting, interrupt)
+        _tell(started)
+        return await follow(access, started.release, waiting, interrupt, report)
 
 
-async def _ask(access: Access, order: Order) -> commands.Started:
+async def _ask(access: Access, asked: Asked) -> Started:
     """Create the release. The key makes a request whose answer was lost harmless to send again."""
-    environ, pace = access.surroundings.environ, access.surroundings.pace
-    source = Source(actor=actor_of(environ), reason=order.reason[:1024], url=url_of(environ))
-    run = run_of(environ)
-    key = order.key or (f"{run}/{access.namespace}/{order.service}/{order.version}" if run else secrets.token_hex(16))
-    policy = _policy(access, order)
+    environ = access.surroundings.environ
+    order = Order(
+        namespace=access.namespace,
+        service=asked.service,
+        version=asked.version,
+        source=source_of(environ, asked.reason),
+        key=asked.key or key_of(environ, asked.service, asked.version) or secrets.token_hex(16),
+        policy=_policy(access, asked),
+        on_conflict=asked.on_conflict,
+        not_before=asked.not_before,
+    )
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            return await commands.start(
-                access.releases,
-                access.clock,
-                namespace=access.namespace,
-                service=order.service,
-                version=order.version,
-                source=source,
-                key=key,
-                policy=policy,
-            )
+            return await access.desk.start(order)
         except Outage as error:
             if attempt == _ATTEMPTS or isinstance(error, Refused):
                 raise
-            remark(f"the Kubernetes API does not answer, trying again: {error}")
-            await asyncio.sleep(pace.poll * attempt)
+            remark(f"{access.other_side} does not answer, trying again: {error}")
+            await asyncio.sleep(access.between_looks * attempt)
     raise AssertionError("the last attempt returns or raises")
 
 
-async def _ask_unless_stuck(access: Access, order: Order, waiting: Waiting, interrupt: Interrupt) -> commands.Started:
+async def _ask_unless_stuck(access: Access, asked: Asked, waiting: Waiting, interrupt: Interrupt) -> Started:
     """The same; a signal meanwhile waits for the answer, because only then there is something to abort."""
-    asking = asyncio.create_task(_ask(access, order))
+    asking = asyncio.create_task(_ask(access, asked))
     try:
         await either(asking, interrupt)
         if not asking.done():
@@ -80,9 +100,9 @@ async def _ask_unless_stuck(access: Access, order: Order, waiting: Waiting, inte
         if not asking.done():
             raise Stop(
                 ExitCode.UNREACHABLE,
-                f"whether a release of {order.service} was created is not known\n"
-                f"look with `rollout status {order.service}{access.elsewhere}`, "
-                f"stop it with `rollout abort {order.service}{access.elsewhere}`",
+                f"whether a release of {asked.service} was created is not known\n"
+                f"look with `rollout status {asked.service}{access.elsewhere}`, "
+                f"stop it with `rollout abort {asked.service}{access.elsewhere}`",
             )
         return asking.result()
     finally:
@@ -90,22 +110,24 @@ async def _ask_unless_stuck(access: Access, order: Order, waiting: Waiting, inte
         await asyncio.gather(asking, return_exceptions=True)
 
 
-def _policy(access: Access, order: Order) -> PolicySpec | None:
-    if order.policy is None:
+def _policy(access: Access, asked: Asked) -> PolicySpec | None:
+    if asked.policy is None:
         return None
-    policies, problems = access.surroundings.assembly().read_policies([order.policy])
+    policies, problems = access.surroundings.assembly().read_policies([asked.policy])
     if problems:
         raise Stop(ExitCode.USAGE, "\n".join(problems))
-    wanted = (access.namespace, order.service)
+    wanted = (access.namespace, asked.service)
     for _, policy in policies:
         if (policy.metadata.namespace, policy.metadata.name) == wanted:
             return policy.spec
-    raise Stop(ExitCode.USAGE, f"{order.policy} holds no policy for {order.service} in namespace {access.namespace}")
+    raise Stop(ExitCode.USAGE, f"{asked.policy} holds no policy for {asked.service} in namespace {access.namespace}")
 
 
-def _tell(started: commands.Started) -> None:
+def _tell(started: Started) -> None:
     with contextlib.suppress(Stop):  # nobody reads the id; the release goes on all the same
         say(started.release.name)
     if started.replayed:
         phase = started.release.status.phase.value
         complain(f"this was started before, with the same idempotency key; it is {phase}")
+    elif (at := started.release.spec.not_before) is not None:
+        complain(f"it does not start before {format_instant(at)}")

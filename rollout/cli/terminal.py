@@ -2,22 +2,36 @@
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from math import floor, log
 
 from rollout.cli.exits import ExitCode, Stop
 
+_RUNNERS_COMMAND = re.compile(r"##(?=\[|vso\[)")
+
 
 def printable(text: str) -> str:
-    """`text` on one line, without control, format (bidi) or unpaired characters: a blank stands for each."""
-    return "".join(char if char.isprintable() else " " for char in text)
+    """`text` on one line, without control, format (bidi) or unpaired characters: a blank stands for each.
+
+    Nor can it be a command to the CI system that reads it: GitHub's runner obeys `##[command]` anywhere in a line, and
+    `::command::` at its beginning; Azure's obeys `##vso[command]`.
+    """
+    plain = "".join(char if char.isprintable() else " " for char in text)
+    plain = _RUNNERS_COMMAND.sub("# #", plain)
+    return plain.replace("::", ": :", 1) if plain.lstrip().startswith("::") else plain
 
 
 def say(text: str) -> None:
     """One line on stdout, at once: a pipe reads it while we go on. `?` stands for what stdout has no character for."""
     encoding = sys.stdout.encoding or "utf-8"
     emit(printable(text).encode(encoding, "replace").decode(encoding))
+
+
+def instruct(text: str) -> None:
+    """One line on stdout that is meant for the CI system's runner: `::error::…`, everything in it escaped by then."""
+    emit("".join(char if char.isprintable() else " " for char in _RUNNERS_COMMAND.sub("# #", text)))
 
 
 def emit(text: str) -> None:

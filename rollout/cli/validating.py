@@ -1,12 +1,13 @@
-"""`rollout validate`: every problem of policy files, as `file:line:col: path: message`."""
+"""`rollout validate`: every problem of files of policies and settings, as `file:line:col: path: message`."""
 
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from rollout.cli.connecting import Assembly
 from rollout.cli.exits import ExitCode
-from rollout.cli.session import Assembly
 from rollout.cli.terminal import remark, say
+from rollout.core.dependencies import circles
 
 _SUFFIXES = frozenset({".yaml", ".yml"})
 
@@ -15,6 +16,7 @@ def validate(assembly: Assembly, paths: Sequence[Path]) -> ExitCode:
     """Read what the controller would read; `ok` lines on stdout, problems on stderr."""
     problems: list[str] = []
     first: dict[tuple[str, str], Path] = {}
+    after: dict[str, dict[str, tuple[str, ...]]] = {}
     for path in paths:
         files = list(_files(path))
         if not files:
@@ -28,12 +30,25 @@ def validate(assembly: Assembly, paths: Sequence[Path]) -> ExitCode:
                 if names.count(name) > 1 or not file.samefile(other):
                     where = f"{file}:{_place_of(file, name[1])}: metadata.name"
                     found = (*found, f"{where}: {name[0]}/{name[1]} has a policy in {other} already")
+            for _, policy in policies:
+                after.setdefault(policy.metadata.namespace, {})[policy.metadata.name] = policy.spec.after
             problems.extend(found)
             if not found:
-                say(f"{file}: ok ({', '.join(f'{namespace}/{service}' for namespace, service in names)})")
+                said = ", ".join(f"{namespace}/{service}" for namespace, service in names)
+                say(f"{file}: ok ({said or 'settings'})")
+    problems.extend(_circles(after, first))
     for problem in dict.fromkeys(problems):
         remark(problem)
     return ExitCode.USAGE if problems else ExitCode.OK
+
+
+def _circles(after: dict[str, dict[str, tuple[str, ...]]], files: dict[tuple[str, str], Path]) -> Iterator[str]:
+    """One circle of services that wait for one another for each namespace that has any, where its first is named."""
+    for namespace, policies in sorted(after.items()):
+        if circle := circles(policies):
+            file = files[namespace, circle[0]]
+            waits = " after ".join(circle)
+            yield f"{file}:{_place_of(file, circle[0])}: spec.after: in {namespace} each would wait for ever: {waits}"
 
 
 def _files(path: Path) -> Iterator[Path]:

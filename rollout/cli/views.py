@@ -8,13 +8,14 @@ from typing import Any
 
 from rollout.cli.choices import Output
 from rollout.cli.exits import outcome_of
-from rollout.cli.narrative import duration_of, requests_of, sentence, waits_for
+from rollout.cli.narrative import answer_of, duration_of, requests_of, sentence, waits_for
 from rollout.cli.terminal import bar, columns, evidence_bar
 from rollout.cli.weighing import chance, threshold, weighed
 from rollout.cli.why import sort_of, unmeasured
+from rollout.core.gating import GateRun
 from rollout.core.judging.verdicts import Verdict, odds
 from rollout.core.quantities import format_duration, format_instant
-from rollout.core.release import Release, Status, StepRecord
+from rollout.core.release import Phase, Release, Status, StepRecord
 
 _AGE_UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
@@ -36,17 +37,38 @@ def document(release: Release) -> dict[str, Any]:
 
 
 def encoded(value: Any, output: Output) -> str:
-    """JSON or YAML in ASCII: whatever control or bidi characters user text holds are escaped."""
-    if output is Output.JSON:
-        return json.dumps(value, indent=2)
-    from ruamel.yaml import YAML
+    """JSON or YAML in ASCII: whatever control or bidi characters user text holds are escaped.
 
+    So is the second of two `#` in a string, which a CI system's runner may take for a command (`terminal.printable`).
+    """
+    if output is Output.JSON:
+        return one_line(value, indent=2)
+    from ruamel.yaml import YAML
+    from ruamel.yaml.representer import SafeRepresenter
+
+    class Representer(SafeRepresenter):
+        """With our own word on strings, which no other YAML of this process shall share."""
+
+    Representer.add_representer(str, _quoted_if_doubtful)
     yaml, text = YAML(typ="safe", pure=True), StringIO()
+    yaml.Representer = Representer
     yaml.default_flow_style = False
     yaml.allow_unicode = False
+    yaml.width = 1 << 20  # a folded line could begin with what a runner takes for a command
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # ruamel annotates it as None
     yaml.dump(value, text)
-    return text.getvalue().rstrip("\n")
+    return text.getvalue().rstrip("\n").replace("##", r"#\x23")
+
+
+def one_line(value: Any, indent: int | None = None) -> str:
+    """JSON on one line, unless it shall be indented."""
+    return json.dumps(value, indent=indent).replace("##", r"#\u0023")
+
+
+def _quoted_if_doubtful(representer: Any, text: str) -> Any:
+    """Between double quotes, where escapes are possible, if there is something to escape."""
+    style = '"' if "##" in text else None
+    return representer.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 def overview(releases: Iterable[Release], now: datetime, *, namespaces: bool) -> list[str]:
@@ -79,6 +101,7 @@ def portrait(release: Release, now: datetime) -> list[str]:
         ("phase", status.phase.value + (f" ({status.reason})" if status.reason else "")),
         ("traffic", f"{bar(status.weight)} {status.weight} % to {spec.version}"),
         *_weighing(status),
+        *_terms(release),
         _stands(release, now),
     ]
     lines = columns(["", ""], facts)[1:]
@@ -87,7 +110,25 @@ def portrait(release: Release, now: datetime) -> list[str]:
         lines += ["", *columns(["STEP", "LASTED", "CANARY"], rows)]
     if status.verdicts:
         lines += ["", *_checks(status)]
+    if status.gate_runs:
+        rows = [_gate(run, status) for run in status.gate_runs]
+        lines += ["", *columns(["GATE", "KIND", "STATE", "SINCE", "ANSWER"], rows)]
     return lines
+
+
+def _gate(run: GateRun, status: Status) -> list[str]:
+    kinds = {gate.name: gate.kind for gate in status.policy.gates} if status.policy is not None else {}
+    since = format_instant(run.since)[:19] + "Z"
+    return [run.gate, kinds.get(run.gate, "-"), run.state, since, answer_of(run) if run.by or run.message else "-"]
+
+
+def _terms(release: Release) -> list[tuple[str, str]]:
+    """How it was asked to start, before it does."""
+    spec, words = release.spec, {"queue": "waits for the one before it", "supersede": "has the one before it put back"}
+    if release.status.phase is not Phase.PENDING:
+        return []
+    facts = [("starts", f"not before {format_instant(spec.not_before)}")] if spec.not_before is not None else []
+    return [*facts, ("conflict", words[spec.on_conflict])] if spec.on_conflict in words else facts
 
 
 def _stands(release: Release, now: datetime) -> tuple[str, str]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
@@ -16,7 +15,7 @@ from rollout.cli.choices import Output
 from rollout.cli.narrative import changes, sentence, waits_for
 from rollout.cli.session import Access
 from rollout.cli.terminal import bar, emit, evidence_bar, printable, remark, say
-from rollout.cli.views import age_of, document, encoded, step_of
+from rollout.cli.views import age_of, document, encoded, one_line, step_of
 from rollout.cli.weighing import threshold, weighed
 from rollout.core.judging.verdicts import odds
 from rollout.core.release import Release, Status
@@ -30,25 +29,27 @@ _KINDS = {"guilty": "red", "alarm": "yellow", "suspect": "yellow", "proven": "gr
 
 
 async def watch(access: Access, look: Look, output: Output, *, to_the_end: bool) -> None:
-    """Show what `look` finds, again and again; with `to_the_end` until all of it has ended, else until interrupted."""
-    pace, outage = access.surroundings.pace, False
+    """Show what `look` finds, again and again; with `to_the_end` until all of it has ended, else until interrupted.
+
+    A look comes in its own time: it waits for something new, or for a while.
+    """
+    outage = False
     with _screen(access, output) as show:
         while True:
             try:
-                async with asyncio.timeout(pace.answer):
-                    releases = await look()
-            except (Outage, TimeoutError) as error:
+                releases = await look()
+            except Outage as error:
                 if isinstance(error, Refused):
                     raise
                 if not outage:
-                    remark(f"the Kubernetes API does not answer, still trying: {str(error) or 'no answer in time'}")
+                    remark(f"{access.other_side} does not answer, still trying: {error}")
                 outage = True
+                await asyncio.sleep(access.between_looks)
             else:
                 outage = False
                 show(releases)
                 if to_the_end and all(release.status.phase.terminal for release in releases):
                     return
-            await asyncio.sleep(pace.poll)
 
 
 @contextlib.contextmanager
@@ -75,7 +76,7 @@ def _changed_objects(output: Output) -> Show:
                 seen[release.key] = release
                 found = document(release)
                 if output is Output.JSON:
-                    emit(json.dumps(found))
+                    emit(one_line(found))
                 else:
                     emit(f"---\n{encoded(found, output)}")
 
@@ -88,7 +89,7 @@ def _event_lines(access: Access) -> Show:
     def show(releases: Sequence[Release]) -> None:
         now = f"{access.clock.now():%H:%M:%SZ}"
         for release in releases:
-            for line in changes(seen.get(release.key), release, access.connection.namespace):
+            for line in changes(seen.get(release.key), release, access.home):
                 say(f"{now} {release.name} {line}")
             seen[release.key] = release
 

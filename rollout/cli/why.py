@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from rollout.cli.narrative import outlook, sentence, waits_for
+from rollout.cli.narrative import answer_of, outlook, sentence, waits_for
 from rollout.cli.terminal import columns, evidence_bar
 from rollout.cli.weighing import chance, threshold, weighed
 from rollout.core.checks import Tolerance
@@ -95,12 +95,14 @@ def explanation(release: Release, now: datetime) -> list[str]:
     head = sentence(release) if status.phase.terminal else outlook(release, now)
     lines = [f"{release.name}: {head}"]
     found = finding_of(release, now)
+    gates = [(f"gate {run.gate}", answer_of(run)) for run in status.gate_runs]
     if found is None:
-        return [*lines, "no check has looked at it" + ("" if status.phase.terminal else " yet")]
+        looked = "no check has looked at it" + ("" if status.phase.terminal else " yet")
+        return [*lines, looked, *(f"{gate} {answer}" for gate, answer in gates)]
     facts = [*_weighing(status, found.verdict), *_facts(status, found)]
     if missing := unmeasured(status):
         facts.append(("not measured", missing))
-    return [*lines, "", *columns(["", ""], facts)[1:]]
+    return [*lines, "", *columns(["", ""], [*facts, *gates])[1:]]
 
 
 def explanation_object(release: Release, now: datetime) -> dict[str, Any]:
@@ -115,6 +117,8 @@ def explanation_object(release: Release, now: datetime) -> dict[str, Any]:
     }
     if status.cause is not None:
         answer["cause"] = status.cause.wire()
+    if status.gate_runs:
+        answer["gates"] = [run.wire() for run in status.gate_runs]
     if opinion is not None:
         answer["evidence"] = shortened(opinion.evidence)
         answer["convicts"] = opinion.convicts

@@ -2,27 +2,35 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from rollout import assembly
 from rollout.cli.main import run
 from rollout.cli.session import Pace, Surroundings
+from rollout.commands import LocalDesk
+from rollout.core.access import Right
 from rollout.core.policy import PolicySpec, ServicePolicy
+from rollout.core.preflight import Report
 from rollout.core.release import FINALIZER, Release, Status
-from rollout.core.route import Problem
+from rollout.core.route import Problem, Target, Unavailable
+from rollout.desk import Caller
 from rollout.ports import Metrics, Preflight, Refused
-from rollout.settings import Settings
+from rollout.settings import ApiSettings, Settings
+from tests.cli.api_thread import TOKEN, ApiThread
+from tests.fakes.access import FakeAuthenticator, FakeAuthorizer
+from tests.fakes.freezes import FakeFreezes
 from tests.fakes.metrics import FakeMetrics
 from tests.fakes.preflight import FakePreflight
 from tests.fakes.releases import FakeReleases
 from tests.given import NOW
 
-QUICK = Pace(poll=0.005, answer=0.5, unclaimed=0.05)
+QUICK = Pace(poll=0.005, far_poll=0.005, long_poll=0.05, answer=2.0, unclaimed=0.05)
 MISSING = "/nonexistent"
 Act = Callable[["Cluster"], None]
 
@@ -85,7 +93,7 @@ class Policies:
 
 @dataclass
 class Connection:
-    releases: Cluster
+    desk: LocalDesk
     clock: Clock
     policies: Policies
     namespace: str = "shop"
@@ -98,15 +106,35 @@ class Assembly:
     cluster_of: dict[str | None, Cluster]
     clock: Clock
     served: list[Settings] = field(default_factory=list)
+    api_served: list[ApiSettings] = field(default_factory=list)
     prometheus: FakeMetrics = field(default_factory=FakeMetrics)
     surroundings: FakePreflight = field(default_factory=FakePreflight)
     policies: Policies = field(default_factory=Policies)
+    freezes: FakeFreezes = field(default_factory=FakeFreezes)
+    may: dict[str, bool] = field(default_factory=lambda: {right.value: True for right in Right})
 
     @contextlib.asynccontextmanager
-    async def cluster(self, kubeconfig: Path | None, context: str | None) -> AsyncIterator[Connection]:
+    async def cluster(
+        self, kubeconfig: Path | None, context: str | None, home: str = "rollout"
+    ) -> AsyncIterator[Connection]:
+        assert home == self.freezes.home
         if str(kubeconfig) == MISSING:
             raise Refused(f"there is no kubeconfig file {kubeconfig}")
-        yield Connection(self.cluster_of[context], self.clock, self.policies)
+        yield Connection(self.desk(context), self.clock, self.policies)
+
+    @contextlib.asynccontextmanager
+    async def remote(
+        self, url: str, token: Callable[[], str | None], ca_file: Path | None, *, env_proxy: bool
+    ) -> AsyncIterator[assembly.Remote]:
+        async with assembly.remote(url, token, ca_file, env_proxy=env_proxy) as real:
+            yield replace(real, clock=self.clock)
+
+    def desk(self, context: str | None = None) -> LocalDesk:
+        async def whoami(_namespace: str) -> Caller:
+            self.cluster_of[context]._answer()
+            return Caller("github:ann", ("builders",), self.may)
+
+        return LocalDesk(self.cluster_of[context], self.freezes, self.clock, whoami=whoami)
 
     def read_policies(self, paths: Sequence[Path]) -> tuple[tuple[tuple[Path, ServicePolicy], ...], tuple[str, ...]]:
         return assembly.read_policies(paths)
@@ -139,6 +167,20 @@ class Assembly:
         self.served.append(settings)
         return 0
 
+    def serve_api(self, settings: ApiSettings) -> int:
+        self.api_served.append(settings)
+        return 0
+
+
+@dataclass(frozen=True)
+class Around:
+    """Whatever looks around routes by the time it is asked."""
+
+    assembly: Assembly
+
+    async def inspect(self, target: Target, policy: PolicySpec) -> Report | Unavailable:
+        return await self.assembly.surroundings.inspect(target, policy)
+
 
 @dataclass(frozen=True)
 class Ran:
@@ -150,7 +192,7 @@ class Ran:
 
 
 class Terminal:
-    """Types commands."""
+    """Types commands: over a kubeconfig, or (`far`) to the HTTP API with `ROLLOUT_SERVER` and a token."""
 
     def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
         self._capture = capture
@@ -159,6 +201,11 @@ class Terminal:
         self.elsewhere = Cluster(self.clock)
         self.assembly = Assembly({None: self.cluster, "other": self.elsewhere}, self.clock)
         self.environ: dict[str, str] = {"GITHUB_ACTOR": "ann"}
+        self.far = False
+        self.authorizer = FakeAuthorizer(everything=["github:ann"])
+        """What the HTTP API lets us do."""
+        self.authenticator = FakeAuthenticator()
+        """Whom it knows."""
 
     def __call__(self, *arguments: str) -> Ran:
         self._capture.readouterr()
@@ -185,5 +232,24 @@ class Terminal:
 
 
 @pytest.fixture
-def rollout(capsys: pytest.CaptureFixture[str]) -> Terminal:
+def nearby(capsys: pytest.CaptureFixture[str]) -> Terminal:
+    """Over a kubeconfig only: for what the other way does not have, or has elsewhere."""
     return Terminal(capsys)
+
+
+@pytest.fixture
+def afar(nearby: Terminal) -> Iterator[Terminal]:
+    """To the HTTP API only."""
+    made = nearby.assembly
+    api = ApiThread(made.desk(), nearby.clock, made.policies, Around(made), authorizer=nearby.authorizer)
+    with capture_logs(), api:
+        nearby.environ |= {"ROLLOUT_SERVER": api.url, "ROLLOUT_TOKEN": TOKEN, "ROLLOUT_NAMESPACE": "shop"}
+        nearby.far, nearby.authenticator = True, api.authenticator
+        yield nearby
+
+
+@pytest.fixture(params=["nearby", "afar"])
+def rollout(request: pytest.FixtureRequest) -> Terminal:
+    """One suite, both ways."""
+    terminal: Terminal = request.getfixturevalue(request.param)
+    return terminal

@@ -11,6 +11,7 @@ from rollout.cli.exits import ExitCode
 from rollout.cli.main import run
 from tests.cli.test_main import VERBS
 
+CLI = Path(__file__).parents[2] / "rollout" / "cli"
 TEXT = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
 OPTION = re.compile(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*")
 FOREIGN = {"--help"}
@@ -36,7 +37,13 @@ def test_every_option_that_is_documented_exists_and_every_other_is_documented(
     assert set(OPTION.findall(TEXT)) == shown - {"--all-namespaces", "--output", "--slow"}
 
 
-def test_every_variable_that_is_documented_exists() -> None:
+def test_every_variable_that_is_documented_exists_and_every_other_is_documented() -> None:
     group = typer.main.get_group(verbs.app)
-    known = {str(one.envvar) for one in group.commands["serve"].params if getattr(one, "envvar", None)}
+    known = {str(one.envvar) for verb in ("serve", "api") for one in group.commands[verb].params if _has_variable(one)}
+    for name in ("session", "reaching"):
+        known |= set(re.findall(r'"(ROLLOUT_[A-Z_]+)"', (CLI / f"{name}.py").read_text(encoding="utf-8")))
     assert set(re.findall(r"`(ROLLOUT_[A-Z_]+)`", TEXT)) == known
+
+
+def _has_variable(parameter: object) -> bool:
+    return bool(getattr(parameter, "envvar", None))

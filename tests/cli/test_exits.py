@@ -16,7 +16,12 @@ def test_a_promoted_release_is_0() -> None:
     assert outcome_of(release(Phase.PROMOTED)) == 0
 
 
-@pytest.mark.parametrize(("kind", "code"), [("metrics", 10), ("infrastructure", 12)])
+@pytest.mark.parametrize("phase", [Phase.ABORTED, Phase.ROLLED_BACK])
+def test_a_release_that_made_room_for_a_newer_one_is_13(phase: Phase) -> None:
+    assert outcome_of(release(phase, cause=caused("person", Reason.SUPERSEDED))) == 13
+
+
+@pytest.mark.parametrize(("kind", "code"), [("metrics", 10), ("gate", 10), ("infrastructure", 12)])
 def test_a_rollback_says_whether_the_canary_or_the_infrastructure_was_the_cause(kind: str, code: int) -> None:
     assert outcome_of(release(Phase.ROLLED_BACK, cause=caused(kind, Reason.CHECK_FAILED))) == code
 

@@ -4,10 +4,10 @@ import asyncio
 import json
 import os
 import signal
-from pathlib import Path
 
 import pytest
 
+from rollout.adapters.cluster import Denied
 from rollout.core.judging.verdicts import Verdict
 from rollout.core.release import Cause, Drift, Phase, Reason, Release, Status, StepRecord
 from rollout.ports import Outage
@@ -188,6 +188,19 @@ def test_an_outage_is_told_once_and_survived(rollout: Terminal) -> None:
     assert ran.err.count("connection refused") == 1
 
 
+def test_a_release_that_may_not_be_read_any_more_is_not_waited_for(nearby: Terminal) -> None:
+    nearby.given(release())
+
+    def takes_the_right_away(cluster: Cluster) -> None:
+        cluster.refusal = Denied("forbidden: get releases")
+
+    nearby.cluster.acts = [nothing, takes_the_right_away]
+    ran = nearby("wait", NAME)
+    assert ran.code == 21
+    assert "forbidden" in ran.err
+    assert f"rollout wait {NAME}" in ran.err
+
+
 def test_a_release_that_no_controller_takes_up_is_told_once(rollout: Terminal) -> None:
     ran = rollout(*START, "--wait", "--timeout", "300ms")
     assert ran.code == 124
@@ -322,7 +335,7 @@ def test_an_abort_that_could_not_be_written_is_20_and_says_how_to_do_it(rollout:
 
 def test_traffic_that_does_not_come_back_in_time_is_said(rollout: Terminal) -> None:
     rollout.cluster.acts = [nothing, interrupted]
-    ran = rollout(*START, "--wait", "--cancel-timeout", "100ms")
+    ran = rollout(*START, "--wait", "--cancel-timeout", "2s")
     made = rollout.cluster.only()
     assert ran.code == 130
     assert made.spec.abort is not None
@@ -369,31 +382,3 @@ def test_doubts_about_a_check_are_told_when_they_come_and_go(rollout: Terminal) 
         "nothing is suspected (1 check)",
     ]
     assert not [line for line in lines if early.message in line]
-
-
-POLICY = """\
-apiVersion: rollout.dev/v1alpha1
-kind: ServicePolicy
-metadata: {name: checkout, namespace: shop}
-spec:
-  steps: [{weight: 100, hold: 1m}]
-"""
-
-
-def test_a_policy_file_goes_with_the_release(rollout: Terminal, tmp_path: Path) -> None:
-    file = tmp_path / "policy.yaml"
-    file.write_text(POLICY)
-    assert rollout(*START, "--policy", str(file)).code == 0
-    policy = rollout.cluster.only().spec.policy
-    assert policy is not None
-    assert [step.weight for step in policy.steps] == [100]
-
-
-@pytest.mark.parametrize("text", [POLICY.replace("100", "101"), POLICY.replace("checkout", "till"), "[", ""])
-def test_a_policy_file_that_does_not_do_is_2_and_starts_nothing(rollout: Terminal, tmp_path: Path, text: str) -> None:
-    file = tmp_path / "policy.yaml"
-    file.write_text(text)
-    ran = rollout(*START, "--policy", str(file))
-    assert (ran.code, ran.out) == (2, "")
-    assert str(file) in ran.err
-    assert rollout("history", "checkout").out == ""

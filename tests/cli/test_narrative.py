@@ -5,12 +5,15 @@ import re
 import pytest
 
 from rollout.cli.narrative import changes, sentence, waits_for
+from rollout.cli.views import portrait
 from rollout.cli.weighing import weighed
+from rollout.cli.why import explanation, explanation_object
+from rollout.core.gating import GateRun
 from rollout.core.judging.guard import MOST_RETREATS, retreat
 from rollout.core.judging.verdicts import Verdict
-from rollout.core.release import Drift, Phase, Release, StepRecord
+from rollout.core.release import Cause, Drift, Phase, Reason, Release, StepRecord
 from rollout.core.route import Route
-from tests.given import NAME, NOW, release, seconds
+from tests.given import NAME, NOW, policy, release, seconds
 from tests.looked import looked
 
 
@@ -131,3 +134,56 @@ def test_a_command_that_is_hinted_at_names_a_namespace_that_is_not_the_readers(
     told = " ".join(changes(release(), drifted, home))
     assert f"rollout resume {NAME}" in told
     assert (f"{NAME} -n shop`" in told) == named
+
+
+GATED = policy(gates=[{"name": "qa", "before": "promotion"}, {"name": "smoke", "kind": "webhook", "use": "smoke"}])
+
+
+def gated(*runs: GateRun, reason: Reason = Reason.WAITING_FOR_APPROVAL, message: str = "gate qa") -> Release:
+    return release(policy=GATED, reason=reason.value, message=message, observed_generation=1, gate_runs=runs)
+
+
+def test_who_waits_for_an_approval_is_told_the_command_that_gives_it() -> None:
+    waiting = gated(GateRun(gate="qa", since=NOW), GateRun(gate="smoke", since=NOW, state="passed"))
+    [told] = [line for line in changes(release(), waiting, "other") if "rollout approve" in line]
+    assert f"`rollout approve {NAME} -n shop --gate qa`" in told
+    assert "smoke" not in told
+    assert f"`rollout approve {NAME} --gate qa`" in waits_for(waiting, NOW)
+
+
+def test_a_webhook_that_is_asked_is_no_matter_of_approval() -> None:
+    asked = gated(GateRun(gate="smoke", since=NOW), reason=Reason.WAITING_FOR_GATE)
+    assert not [line for line in changes(release(), asked) if "rollout approve" in line]
+
+
+def test_a_webhook_that_said_no_may_be_overruled() -> None:
+    refused = gated(GateRun(gate="smoke", since=NOW, state="failed", message="500 of 500 failed"))
+    assert "--gate smoke`" in waits_for(refused, NOW)
+
+
+def test_what_a_gate_answered_is_told_once_with_who_and_why() -> None:
+    waiting = gated(GateRun(gate="qa", since=NOW))
+    passed = gated(GateRun(gate="qa", since=NOW, state="passed", by="ann", message="looks good"))
+    [told] = [line for line in changes(waiting, passed) if line.startswith("gate qa")]
+    assert "ann" in told
+    assert "looks good" in told
+    assert not [line for line in changes(passed, passed) if "gate" in line]
+
+
+def test_a_release_that_made_room_says_for_which() -> None:
+    cause = Cause(kind="person", reason=Reason.SUPERSEDED, message="superseded by checkout-v3")
+    assert sentence(release(Phase.ABORTED, cause=cause)).startswith("superseded by checkout-v3; v1 holds")
+
+
+def test_why_and_status_show_the_gates() -> None:
+    passed = gated(GateRun(gate="qa", since=NOW, state="passed", by="ann", message="looks good"))
+    assert "approved by ann: looks good" in "\n".join(explanation(passed, NOW))
+    assert "approved by ann: looks good" in "\n".join(portrait(passed, NOW))
+    assert explanation_object(passed, NOW)["gates"][0]["gate"] == "qa"
+
+
+def test_a_release_that_is_to_start_later_says_when_and_on_which_terms() -> None:
+    wishes = {"not_before": NOW + seconds(3600), "on_conflict": "queue"}
+    shown = "\n".join(portrait(release(Phase.PENDING, wishes=wishes), NOW))
+    assert "not before 2026-03-01T13:00:00.000Z" in shown
+    assert "waits for the one before it" in shown

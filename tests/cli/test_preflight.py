@@ -94,12 +94,20 @@ def test_what_could_not_be_looked_at_is_20(rollout: Terminal) -> None:
     assert "no answer within 5 s" in ran.err
 
 
-def test_no_right_to_read_releases_is_21_unless_the_policy_is_given(rollout: Terminal, tmp_path: Path) -> None:
-    rollout.cluster.refusal = Denied("releases.rollout.dev is forbidden")
-    assert rollout(*ASK).code == ExitCode.NOT_ALLOWED
+def test_no_right_to_read_releases_is_21_unless_the_policy_is_given(nearby: Terminal, tmp_path: Path) -> None:
+    nearby.cluster.refusal = Denied("releases.rollout.dev is forbidden")
+    assert nearby(*ASK).code == ExitCode.NOT_ALLOWED
     file = tmp_path / "policy.yaml"
     file.write_text(POLICY)
-    assert rollout(*ASK, "--policy", str(file)).code == ExitCode.OK
+    assert nearby(*ASK, "--policy", str(file)).code == ExitCode.OK
+
+
+def test_over_http_the_api_looks_with_a_policy_and_a_prometheus_of_its_own(afar: Terminal, tmp_path: Path) -> None:
+    afar.assembly.surroundings.answer = found(ERROR)
+    assert afar("preflight", "checkout", "--version", "v2").code == ExitCode.REFUSED
+    assert afar(*ASK, "--policy", str(tmp_path)).code == ExitCode.USAGE
+    afar.authorizer.everything.clear()
+    assert afar(*ASK).code == ExitCode.NOT_ALLOWED
 
 
 class Looking:
@@ -120,10 +128,10 @@ def looked_at(rollout: Terminal, *more: str) -> tuple[str, str]:
     return one["object"], one["message"]
 
 
-def test_the_route_is_that_of_the_file_and_its_namespace(rollout: Terminal, tmp_path: Path) -> None:
+def test_the_route_is_that_of_the_file_and_its_namespace(nearby: Terminal, tmp_path: Path) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text(POLICY)
-    assert looked_at(rollout, "--policy", str(file)) == (
+    assert looked_at(nearby, "--policy", str(file)) == (
         "Service pay/checkout",
         "v2 of checkout by pay/tills in 4 steps",
     )
@@ -139,15 +147,17 @@ def test_the_services_policy_object_comes_before_what_any_release_had(rollout: T
     rollout.given(release(Phase.PROMOTED))
     rollout.assembly.policies.found = policy(steps=[{"weight": 100, "hold": "1m"}])
     assert looked_at(rollout) == ("Service shop/checkout", "v2 of checkout by shop/checkout in 1 steps")
-    rollout.assembly.policies.found = Problem("policy-invalid", "spec.steps: too few")
-    assert rollout(*ASK).code == 2
+
+
+def test_a_policy_object_that_does_not_fit_is_a_usage_error(nearby: Terminal) -> None:
+    nearby.assembly.policies.found = Problem("policy-invalid", "spec.steps: too few")
+    assert nearby(*ASK).code == 2
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
         ["preflight", "checkout", "--prometheus", "http://p:9090"],
-        ["preflight", "checkout", "--version", "v2"],
         ["preflight", "Check_out", "--version", "v2", "--prometheus", "http://p:9090"],
         ["preflight", "checkout", "--version", "no version", "--prometheus", "http://p:9090"],
         [*ASK, "--format", "xml"],
@@ -157,3 +167,7 @@ def test_the_services_policy_object_comes_before_what_any_release_had(rollout: T
 def test_what_names_no_release_is_a_usage_error(rollout: Terminal, arguments: list[str]) -> None:
     ran = rollout(*arguments)
     assert (ran.code, ran.out) == (ExitCode.USAGE, "")
+
+
+def test_over_a_kubeconfig_it_must_be_said_where_the_metrics_are(nearby: Terminal) -> None:
+    assert nearby("preflight", "checkout", "--version", "v2").code == ExitCode.USAGE

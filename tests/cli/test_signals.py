@@ -1,4 +1,7 @@
-"""Ctrl-C and a cancelled CI job, on the real process and a real API: the abort is written within a second."""
+"""Ctrl-C and a cancelled CI job, on the real process and a real API: the abort is written within a second.
+
+Over a kubeconfig and over HTTP alike.
+"""
 
 import asyncio
 import contextlib
@@ -8,14 +11,19 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from rollout.adapters.clock import SystemClock
 from rollout.adapters.cluster import Cluster
 from rollout.adapters.releases import ClusterReleases
+from rollout.commands import LocalDesk
 from rollout.core.release import Cause, Phase, Reason, Release
 from rollout.sandbox.kubernetes.server import KubernetesServer
+from tests.api.house import ANN, House, served
+from tests.fakes.freezes import FakeFreezes
 from tests.given import release
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
@@ -29,19 +37,20 @@ def _dies_with_us() -> None:
 class World:
     """An API server, and `rollout start --wait` as a process of its own."""
 
-    def __init__(self, server: KubernetesServer, kubeconfig: Path, releases: ClusterReleases) -> None:
+    def __init__(self, server: KubernetesServer, releases: ClusterReleases, environ: dict[str, str]) -> None:
         self.server = server
         self.releases = releases
-        self._kubeconfig = kubeconfig
+        self.environ = environ
         self.process: asyncio.subprocess.Process | None = None
 
     async def start(self, *options: str) -> Release:
         """Returns once the id was printed and the release is being followed."""
-        arguments = ["--kubeconfig", str(self._kubeconfig), "-n", "shop", "start", "checkout", "--version", "v2"]
+        arguments = ["-n", "shop", "start", "checkout", "--version", "v2"]
         self.process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "rollout", *arguments, "--wait", *options),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, **self.environ},
             start_new_session=True,
             preexec_fn=_dies_with_us,
         )
@@ -81,8 +90,21 @@ class World:
         await self.releases.save(await self.release(), release(phase, cause=cause if phase.terminal else None).status)
 
 
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+@asynccontextmanager
+async def way(name: str, releases: ClusterReleases, kubeconfig: Path) -> AsyncIterator[dict[str, str]]:
+    """What a command must know to ask for releases."""
+    if name == "kubeconfig":
+        yield {"KUBECONFIG": str(kubeconfig)}
+        return
+    house, clock = House(), SystemClock()
+    desk = LocalDesk(releases, FakeFreezes(), clock)
+    house.but(desk=desk, clock=clock, unchanged=lambda _: False, look_seconds=0.1)
+    async with served(house) as api:
+        yield {"ROLLOUT_SERVER": api.url, "ROLLOUT_TOKEN": ANN}
+
+
+@pytest.fixture(params=["kubeconfig", "http"])
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     server = KubernetesServer()
     await server.start()
     kubeconfig = tmp_path / "kubeconfig"
@@ -90,13 +112,15 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     try:
         async with await Cluster.connect(kubeconfig, None) as cluster:
             await cluster.create("/api/v1/namespaces", {"metadata": {"name": "shop"}})
-            world = World(server, kubeconfig, ClusterReleases(cluster))
-            yield world
-            if world.process is not None:
-                if world.process.returncode is None:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.killpg(world.process.pid, signal.SIGKILL)
-                await world.process.communicate()
+            releases = ClusterReleases(cluster)
+            async with way(request.param, releases, kubeconfig) as environ:
+                world = World(server, releases, environ)
+                yield world
+                if world.process is not None:
+                    if world.process.returncode is None:
+                        with contextlib.suppress(ProcessLookupError):
+                            os.killpg(world.process.pid, signal.SIGKILL)
+                    await world.process.communicate()
     finally:
         await server.stop()
 
@@ -149,3 +173,27 @@ async def test_a_signal_while_starting_aborts_what_was_created(world: World) -> 
     await world.until(lambda made: made.spec.abort is not None)
     await world.save(Phase.ABORTED)
     assert (await world.ended())[0] == 130
+
+
+async def test_a_second_signal_leaves_reports_that_tell_how_far_it_came(world: World, tmp_path: Path) -> None:
+    file, output = tmp_path / "release.env", tmp_path / "output"
+    world.environ |= {"GITHUB_ACTIONS": "true", "GITHUB_OUTPUT": str(output)}
+    made = await world.start("--dotenv", str(file))
+    await world.save(Phase.ANALYSING)
+    world.signal(signal.SIGINT)
+    await world.until(lambda made: made.spec.abort is not None)
+    world.signal(signal.SIGTERM)
+    assert (await world.ended())[0] == 143
+    assert f"ROLLOUT_RELEASE_ID={made.name}\n" in file.read_text()
+    assert "ROLLOUT_RESULT=running\nROLLOUT_REASON" in file.read_text()
+    assert output.read_text().splitlines()[-1] == "exit_code=143"
+
+
+async def test_who_detaches_leaves_a_release_that_the_log_names(world: World) -> None:
+    made = await world.start("--on-cancel", "detach")
+    await world.save(Phase.ANALYSING)
+    world.signal(signal.SIGINT)
+    code, err = await world.ended()
+    assert code == 130
+    assert f"rollout wait {made.name}" in err
+    assert (await world.release()).spec.abort is None

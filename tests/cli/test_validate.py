@@ -70,3 +70,20 @@ def test_an_empty_directory_is_a_problem(rollout: Terminal, tmp_path: Path) -> N
     ran = rollout("validate", str(tmp_path))
     assert ran.code == 2
     assert ran.err.startswith(str(tmp_path))
+
+
+def test_services_of_several_files_that_wait_for_one_another_are_a_problem(rollout: Terminal, folder: Path) -> None:
+    (folder / "checkout.yaml").write_text(GOOD.format(name="checkout") + "spec: {after: [till]}\n")
+    assert rollout("validate", str(folder)).code == 0
+    (folder / "deep" / "till.yml").write_text(GOOD.format(name="till") + "spec: {after: [checkout]}\n")
+    ran = rollout("validate", str(folder))
+    assert ran.code == 2
+    assert ran.err.startswith(f"{folder / 'checkout.yaml'}:4:9: spec.after: ")
+    assert len(ran.err.splitlines()) == 1
+
+
+def test_services_of_the_same_names_in_other_namespaces_wait_for_nobody_here(rollout: Terminal, folder: Path) -> None:
+    (folder / "checkout.yaml").write_text(GOOD.format(name="checkout") + "spec: {after: [till]}\n")
+    elsewhere = GOOD.format(name="till").replace("namespace: shop", "namespace: market")
+    (folder / "deep" / "till.yml").write_text(elsewhere + "spec: {after: [checkout]}\n")
+    assert rollout("validate", str(folder)).code == 0

@@ -4,7 +4,7 @@ import pytest
 
 from rollout.core.release import Phase
 from tests.cli.conftest import Terminal
-from tests.given import NAME, release, wish
+from tests.given import NAME, policy, release, wish
 
 WORDS = ["pause", "promote", "abort"]
 
@@ -27,6 +27,44 @@ def test_asking_twice_is_asking_once(rollout: Terminal, word: str) -> None:
     before = rollout.cluster.only()
     assert rollout(word, NAME).code == 0
     assert rollout.cluster.only() == before
+
+
+@pytest.mark.parametrize("reason", ["x" * 5000, "caf\udce9", "\x00\x1b[2J"])
+@pytest.mark.parametrize("command", [["abort", NAME], ["stop", "--all"], ["stop"], ["freeze"]])
+def test_no_brake_fails_because_of_its_reason(rollout: Terminal, command: list[str], reason: str) -> None:
+    rollout.given(release())
+    assert rollout(*command, "--reason", reason).code == 0
+
+
+GATED = policy(gates=[{"name": "qa", "before": "promotion"}])
+
+
+def test_an_approval_is_written_with_who_and_why(rollout: Terminal) -> None:
+    rollout.given(release(policy=GATED))
+    ran = rollout("approve", NAME, "--gate", "qa", "--reason", "looks good")
+    [approval] = rollout.cluster.only().spec.approvals
+    assert ran.code == 0
+    assert (approval.gate, approval.by, approval.reason) == ("qa", "github:ann", "looks good")
+
+
+def test_approving_twice_is_approving_once(rollout: Terminal) -> None:
+    rollout.given(release(policy=GATED))
+    for _ in range(2):
+        assert rollout("approve", NAME, "--gate", "qa").code == 0
+    assert len(rollout.cluster.only().spec.approvals) == 1
+
+
+def test_a_gate_that_is_not_there_cannot_be_approved(rollout: Terminal) -> None:
+    rollout.given(release(policy=GATED))
+    ran = rollout("approve", NAME, "--gate", "qaa")
+    assert ran.code == 22
+    assert "qa" in ran.err
+    assert rollout.cluster.only().spec.approvals == ()
+
+
+def test_an_approval_names_its_gate(rollout: Terminal) -> None:
+    rollout.given(release(policy=GATED))
+    assert rollout("approve", NAME).code == 2
 
 
 def test_resume_ends_a_pause(rollout: Terminal) -> None:
