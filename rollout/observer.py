@@ -82,7 +82,7 @@ class Observer:
         if not isinstance(policy, PolicySpec):
             return Seen(**told, policy=policy, rivals=await self._rivals(release))
         others, freezes, circle = await asyncio.gather(
-            self.others(release, policy), self._freezes(release, remembered=False), self._circle(release, policy)
+            self._told_of(release, policy), self._freezes(release, remembered=False), self._circle(release, policy)
         )
         seen = Seen(**told, **others, freezes=freezes, circle=circle, policy=policy)
         seen = replace(seen, answers=self._answers(release, policy))
@@ -97,6 +97,15 @@ class Observer:
             return replace(seen, rivals=(*seen.rivals, *holders))
         canary = replace(release.target(policy), stable=mesh.stable)
         return replace(seen, preflight=await world.preflight.inspect(canary, policy))
+
+    async def _told_of(self, release: Release, policy: PolicySpec) -> dict[str, Any]:
+        """The same as `others`, without a request where the watch told of nobody: a beginning is decided once more."""
+        told = [
+            self._world.releases.unfinished(release.namespace, service)
+            for service in (release.spec.service, *policy.after)
+        ]
+        alone = all(keys is not None and set(keys) <= {release.key} for keys in told)
+        return {} if alone and self._world.most_active is None else await self.others(release, policy)
 
     async def others(self, release: Release, policy: PolicySpec) -> dict[str, Any]:
         """What other releases of the namespace mean for one that would begin now, as fields of `Seen`."""

@@ -107,7 +107,7 @@ def _reason_to_stop(turn: Turn, policy: PolicySpec) -> Cause | None:
     if release.deleting:
         turn.tell("release.abort_requested", reason=DELETED)
         return Cause(kind="person", reason=Reason.ABORTED, message=DELETED)
-    if turn.seen.superseded_by and status.phase is not Phase.FINISHING:
+    if turn.seen.superseded_by and status.phase is not Phase.FINISHING and not stable_is_gone(turn):
         cause = superseded(turn)
         turn.tell("release.superseded", reason=cause.message)
         return cause
@@ -152,8 +152,10 @@ def _prepare(turn: Turn, policy: PolicySpec, mesh: Mesh) -> None:
     if turn.now - prepared < policy.settle:
         turn.wait(Reason.SETTLING, "proxies learn of the new subset", prepared + policy.settle - turn.now)
     elif (hold := held_back(turn)) is not None:
+        turn.put(held_at=turn.now)
         turn.wait(*hold, policy.interval)
     elif (wait := before_advance(turn, policy, raising=True)) is not None:
+        turn.put(held_at=turn.now)
         turn.wait(wait.reason, wait.message, min(policy.interval, wait.again))
     elif not _passes_first_gates(turn, policy, mesh):
         return
@@ -169,6 +171,7 @@ def _passes_first_gates(turn: Turn, policy: PolicySpec, mesh: Mesh) -> bool:
     if (no := refused_by(turn, policy)) is not None:
         roll_back(turn, mesh, no)
     elif wait is not None:
+        turn.put(held_at=turn.now)
         turn.wait(wait.reason, wait.message, min(policy.interval, wait.again))
     else:
         return True

@@ -25,7 +25,7 @@ _SHORTEST, _LONGEST = timedelta(seconds=1), timedelta(days=30)
 def _point(value: Any) -> Any:
     if value in {"start", "promotion"} if isinstance(value, str) else type(value) is int and 1 <= value <= 100:
         return value
-    raise ValueError("expected start, promotion, or the weight of a step")
+    raise ValueError("expected start, promotion, or the weight of a step, such as 30")
 
 
 Point = Annotated[
@@ -71,9 +71,9 @@ class Gate(Model):
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:
         if self.kind == "approval" and self.use is not None:
-            raise disagree("use", "an approval needs none, a person gives it")
+            raise disagree("use", "an approval needs none, a person gives it; or say `kind: webhook` or `job`")
         if self.kind != "approval" and self.use is None:
-            raise disagree("use", f"name the {self.kind} that is asked")
+            raise disagree("use", f"required: the name of the {self.kind} in the controller's settings")
         if not _SHORTEST <= self.timeout <= _LONGEST:
             raise disagree("timeout", "expected a duration between 1s and 30d")
         return self

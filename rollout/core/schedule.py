@@ -50,7 +50,7 @@ def _cron(text: str) -> str:
 
 def _time(text: str) -> str:
     if not re.fullmatch(END_PATTERN, text):
-        raise ValueError("expected a time of day in quotes, such as '09:00'")
+        raise ValueError("expected a time of day in quotes, from '00:00' to '24:00', such as '09:00'")
     return text
 
 
@@ -60,10 +60,10 @@ def _moment(value: Any) -> date:
         value = datetime.fromisoformat(value) if "T" in value else date.fromisoformat(value)
     # The years leave room for zones and for a look at the days around.
     if not isinstance(value, date) or not 2 <= value.year <= 9990:
-        raise ValueError("expected a date such as 2026-12-24, or an RFC 3339 time with its zone")
+        raise ValueError("expected a date such as 2026-12-24, or a time with its zone such as 2026-12-24T18:00:00Z")
     if isinstance(value, datetime):
         if value.tzinfo is None:
-            raise ValueError("expected an RFC 3339 time with its zone, such as 2026-12-24T18:00:00Z")
+            raise ValueError("expected a time with its zone, such as 2026-12-24T18:00:00Z")
         return value.astimezone(UTC)
     return value
 
@@ -115,11 +115,16 @@ class OpenWindow(Model):
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:
         if self.opens == "24:00":
-            raise disagree("from", "expected a time before 24:00")
+            raise disagree("from", "expected a time before 24:00, which is 00:00 of the next day")
         if (self.cron is None) != (self.lasts is None):
-            raise disagree("for", "belongs to a cron" if self.cron is None else "how long does it stay open?")
+            what = (
+                "belongs to `cron`; days end at `to`"
+                if self.cron is None
+                else "required: how long it stays open, such as 2h"
+            )
+            raise disagree("for", what)
         if self.cron is not None and (self.days, self.opens, self.closes) != (None, "00:00", "24:00"):
-            raise disagree("cron", "says days and times itself: give either it, or days, from and to")
+            raise disagree("cron", "says days and times itself: give either `cron` and `for`, or days, from and to")
         if self.lasts is not None and (not _MINUTE <= self.lasts <= 7 * _DAY or self.lasts % _MINUTE):
             raise disagree("for", "expected whole minutes, between 1m and 7d")
         return self
@@ -137,7 +142,7 @@ class DateFreeze(Model):
         # What a date is in UTC is the zone's business: beside an instant it is anything within a day.
         slack = timedelta() if isinstance(self.since, datetime) == isinstance(self.until, datetime) else _DAY
         if _in_utc(self.until, _DAY) + slack <= _in_utc(self.since, timedelta()):
-            raise disagree("until", "ends before it begins")
+            raise disagree("until", "expected a time after `from`; a date is frozen to its end")
         return self
 
     def span(self, zone: ZoneInfo) -> Span:
@@ -167,7 +172,9 @@ class Schedule(Model):
     def _is_open_now_and_then(self) -> Self:
         for act in get_args(Act):
             if self.windows and not _openings(self, act):
-                raise disagree("windows", f"none of them allows {act}, so it would never be allowed")
+                raise disagree(
+                    "windows", f"none of them allows {act}, so no release ever could: add it to `allows` of one"
+                )
         return self
 
 

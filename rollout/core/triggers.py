@@ -50,7 +50,7 @@ class Trigger(Model):
     @model_validator(mode="after")
     def _names_an_id(self) -> Self:
         if (self.repository_id is None) == (self.project_id is None):
-            raise ValueError("expected either repositoryId (GitHub) or projectId (GitLab)")
+            raise ValueError("expected one of repositoryId (GitHub) and projectId (GitLab)")
         return self
 
     def fits(self, issuer: str, claims: Mapping[str, object]) -> bool:

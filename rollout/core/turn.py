@@ -24,6 +24,7 @@ from rollout.core.workload import Health
 
 CHANNELS_TAKE = timedelta(seconds=2)
 """How often to look, after the end, whether channels have taken what is owed to them."""
+_LONGEST_TAKE = timedelta(seconds=30)
 _LAST_WORDS = timedelta(minutes=1)
 MOST_NOTICES = 50
 """An announcer that fails for ever must not grow the object; the oldest notices go first."""
@@ -160,7 +161,10 @@ class Turn:
 
     def late(self, deadline: timedelta) -> bool:
         """Whether this phase has lasted longer than `deadline`."""
-        return self.status.since is not None and self.now - self.status.since > deadline
+        since = self.status.since
+        # Whoever was held by a person, a window, a freeze or a gate is not late by that.
+        began = max(since, self.status.held_at or since) if since is not None else self.now
+        return self.now - began > deadline
 
     def confirm(self) -> None:
         """The order was seen on the mesh, now."""
@@ -243,6 +247,8 @@ class Turn:
         news = tuple(notice for notice in outbox if notice.sequence > announced)
         again = self._requeue
         if self.status.phase.terminal:
-            again = timedelta(0) if news else CHANNELS_TAKE if outbox else None
+            ended = self.now - (self.status.finished_at or self.now)
+            later = min(max(CHANNELS_TAKE, ended / 10), _LONGEST_TAKE)
+            again = timedelta(0) if news else later if outbox else None
         intents = (*self._intents, *(Announce(notice) for notice in news))
         return Decision(self.status, intents, requeue_after=again, looked=self.looked, opinion=self.opinion)

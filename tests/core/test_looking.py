@@ -4,8 +4,18 @@ from datetime import timedelta
 
 import pytest
 
-from rollout.core.looking import comes_before, is_settled, needs_readings, needs_samples, needs_stable
-from rollout.core.release import Phase, Release
+from rollout.core.looking import (
+    asks_for_the_place,
+    comes_before,
+    is_claiming,
+    is_settled,
+    is_under_way,
+    needs_freezes,
+    needs_readings,
+    needs_samples,
+    needs_stable,
+)
+from rollout.core.release import Phase, Reason, Release
 from tests import given
 
 EARLIER = given.NOW - timedelta(minutes=1)
@@ -60,3 +70,28 @@ def test_an_end_is_settled_once_it_was_told_and_the_object_let_go() -> None:
     assert is_settled(ended)
     assert not is_settled(ended.model_copy(update={"held": True}))
     assert not is_settled(given.release())
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_freezes_are_asked_for_where_somebody_may_start_or_advance(phase: Phase) -> None:
+    asks = phase in {Phase.PENDING, Phase.PREPARING, Phase.ANALYSING}
+    assert needs_freezes(given.release(phase)) == asks
+    assert not needs_freezes(given.release(phase, wishes={"abort": given.wish()}))
+    assert not needs_freezes(given.release(phase, deleting=True))
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_a_release_is_under_way_from_its_claim_to_its_end(phase: Phase) -> None:
+    begun = phase is not Phase.PENDING and not phase.terminal
+    assert is_under_way(given.release(phase)) == begun
+    assert is_claiming(given.release(Phase.PENDING).status, given.release(phase).status) == begun
+    assert not is_claiming(given.release(Phase.PREPARING).status, given.release(phase).status)
+
+
+def test_only_who_is_next_in_line_asks_for_the_place_of_those_before() -> None:
+    newer = given.release(Phase.PENDING, wishes={"on_conflict": "supersede"}, reason=Reason.QUEUED.value)
+    assert asks_for_the_place(newer, newer.status)
+    assert not asks_for_the_place(newer, newer.status.model_copy(update={"reason": Reason.FROZEN.value}))
+    assert not asks_for_the_place(newer, given.release(Phase.PREPARING).status)
+    patient = given.release(Phase.PENDING, wishes={"on_conflict": "queue"}, reason=Reason.QUEUED.value)
+    assert not asks_for_the_place(patient, patient.status)

@@ -1,11 +1,13 @@
 """What a release waits for besides evidence: what is remembered of gates, and that nothing of it delays a rollback."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from hypothesis import given as examples
 from hypothesis import strategies as st
 
+from rollout.core.beginning import is_at_gate, is_waiting
 from rollout.core.decide import Seen, decide
 from rollout.core.freeze import Freeze, FreezeSpec
 from rollout.core.gating import Answer, GateRun
@@ -322,3 +324,54 @@ def test_one_that_waits_in_line_asks_nobody_yet() -> None:
     story = pending(policy, on_conflict="queue")
     story.turn(asks(policy, rivals=("checkout-v1",)))
     assert (story.status.reason, story.status.gate_runs) == (Reason.QUEUED, ())
+
+
+def test_what_is_refused_or_unwanted_or_too_early_is_not_looked_at_any_further() -> None:
+    release, ready = given.release(Phase.PENDING), given.seen(given.untouched())
+    assert not is_waiting(release, ready, given.NOW)
+    for seen in (
+        replace(ready, superseded_by="checkout-v3"),
+        replace(ready, rivals=("checkout-v1",)),
+        replace(ready, policy=None),
+        replace(ready, freezes=(FREEZE,)),
+    ):
+        assert is_waiting(release, seen, given.NOW)
+    assert is_waiting(given.release(Phase.PENDING, wishes={"abort": given.wish()}), ready, given.NOW)
+    assert is_waiting(given.release(Phase.PENDING, deleting=True), ready, given.NOW)
+
+
+def test_whether_a_gate_is_passed_is_known_before_it_is_decided() -> None:
+    policy = gated()
+    story = pending(policy)
+    story.turn(asks(policy))
+    assert is_at_gate(story.release, asks(policy), story.now)
+    assert not is_at_gate(story.release, asks(policy, Answer("passed")), story.now)
+    assert not is_at_gate(story.release, asks(given.policy()), story.now)
+
+
+def test_nobody_is_put_back_onto_a_stable_without_pods_for_a_newer_one() -> None:
+    release = given.release(Phase.ANALYSING, step=2)
+    seen = given.seen(given.as_ordered(release), superseded_by="checkout-v3", stable_health=given.health(0))
+    assert decide(release, seen, given.NOW).status.phase is Phase.ANALYSING
+    there = given.seen(given.as_ordered(release), superseded_by="checkout-v3", stable_health=given.HEALTHY)
+    assert decide(release, there, given.NOW).status.phase is Phase.ROLLING_BACK
+
+
+def test_who_was_held_before_the_first_weight_is_not_late_by_that() -> None:
+    story = Story(given.release(Phase.PREPARING))
+    there, frozen = given.as_ordered(story.release), FREEZE.model_copy(update={"spec": FreezeSpec()})
+    for _ in range(60):
+        story.turn(given.seen(there, samples=given.samples(at=story.now), freezes=(frozen,)), given.INTERVAL)
+    assert story.status.reason == Reason.FROZEN
+    story.turn(given.seen(there, samples=given.samples(at=story.now), health=given.health(0)), given.INTERVAL)
+    assert (story.status.phase, story.status.reason) == (Phase.PREPARING, Reason.WAITING_FOR_READY)
+
+
+def test_the_longer_a_channel_is_dead_the_seldomer_it_is_looked_after() -> None:
+    story = Story(ended())
+    seen = Seen(announced=story.status.sequence, delivered={"dead": Delivered()})
+    story.turn(seen, timedelta(seconds=100))
+    assert story.last is not None
+    assert story.last.requeue_after == given.seconds(10)
+    story.turn(seen, timedelta(hours=1))
+    assert story.last.requeue_after == given.seconds(30)

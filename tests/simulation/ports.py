@@ -174,6 +174,11 @@ class GatedReleases(FakeReleases):
     def superseder(self, release: Release) -> str:
         return self._shared.superseder(release)
 
+    def unfinished(self, namespace: str, service: str) -> tuple[Key, ...] | None:
+        # A watch that lags has told of nobody else yet.
+        lags = self._sim.rng.random() < self._sim.lag
+        return () if lags else self._shared._rivals.unfinished(namespace, service)
+
     def unchanged(self, release: Release) -> bool:
         unchanged = self._shared.unchanged(release)
         # A watch that lags has not told yet.
