@@ -110,9 +110,9 @@ done
 
 case "$phase $(jq --raw-output '"\(.status.cause.kind // "") \(.status.cause.reason // "")"' "$work/answer")" in
   *\ Superseded) exit 13 ;;
-  RolledBack\ metrics\ *) exit 10 ;;
+  RolledBack\ metrics\ * | RolledBack\ gate\ *) exit 10 ;;
   Aborted\ *) exit 11 ;;
   Failed\ *\ Busy | Failed\ *\ NoPolicy | Failed\ *\ InvalidSpec | Failed\ *\ AlreadyStable) exit 22 ;;
-  Failed\ *\ UnsupportedRoute | Failed\ *\ PreflightFailed) exit 22 ;;
+  Failed\ *\ UnsupportedRoute | Failed\ *\ PreflightFailed | Failed\ *\ GateRefused) exit 22 ;;
   *) exit 12 ;;
 esac

@@ -29,7 +29,7 @@ def stop(
     everything: All = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask, on a terminal, whether --all is meant.")] = False,
 ) -> ExitCode:
-    """Abort every release under way, and freeze: the brake for the namespace, a service, or everything."""
+    """Freeze, and abort every release under way. The brake for the namespace, a service, or everything."""
     from rollout.cli import braking
 
     extent = _extent(service, everything)
@@ -47,7 +47,7 @@ def freeze(
         typer.Option("--until", metavar="TIME", help="RFC 3339, or how long from now; else until `rollout unfreeze`."),
     ] = None,
 ) -> ExitCode:
-    """Let nobody start or advance; what is under way stays at its weight, and a rollback never waits."""
+    """Let nobody start or advance. What is under way stays at its weight, and a rollback never waits."""
     from rollout.cli import braking
 
     extent = _extent(service, everything)

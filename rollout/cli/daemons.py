@@ -108,7 +108,7 @@ def api(
     kubeconfig: Kubeconfig = None,
     context: Context = None,
 ) -> None:
-    """Run the HTTP API until SIGTERM: what this command line asks, for CI and people without a kubeconfig."""
+    """Run the HTTP API until SIGTERM. It answers CI and people without a kubeconfig (`--server`)."""
     from rollout.cli import serving
 
     told = {

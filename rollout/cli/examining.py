@@ -100,10 +100,10 @@ async def _looked_at(access: Access) -> list[Finding]:
         return f"{caller.name or 'nobody in particular'} may {', '.join(_NEEDED)} in {access.namespace}"
 
     looks = (("releases", releases), ("freezes", freezes), ("rights", rights))
-    return [
-        Finding("connection", ExitCode.OK, f"to {access.other_side}"),
-        *[await _finding(access, what, look) for what, look in looks],
-    ]
+    found = [await _finding(access, what, look) for what, look in looks]
+    if all(one.code is ExitCode.UNREACHABLE for one in found):
+        return [Finding("connection", ExitCode.UNREACHABLE, found[0].said)]
+    return [Finding("connection", ExitCode.OK, f"to {access.other_side}"), *found]
 
 
 async def _finding(access: Access, what: str, look: Callable[[], Awaitable[str]]) -> Finding:

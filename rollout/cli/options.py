@@ -48,7 +48,9 @@ InsecureHttp = Annotated[
 EnvProxy = Annotated[bool, typer.Option("--env-proxy", help="Reach --server by the proxy that $HTTPS_PROXY names.")]
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of a release.")]
-Subject = Annotated[str, typer.Argument(metavar="ID|SERVICE", help="Id of a release, or a service: its newest one.")]
+Subject = Annotated[
+    str, typer.Argument(metavar="ID|SERVICE", help="Id of a release, or a service: its active one, else the newest.")
+]
 Service = Annotated[str, typer.Argument(metavar="SERVICE", help="The service.")]
 Why = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept with the release.")]
 Form = Annotated[Output, typer.Option("--output", "-o", help="How to print.")]

@@ -50,7 +50,7 @@ def replay(
     seed: Seed = 1,
     output: Form = Output.TABLE,
 ) -> ExitCode:
-    """Run the judge over history: how often this policy errs, how fast it catches faults, what would suit."""
+    """Run the judge over history. Says how often this policy errs, how fast it catches faults, what would suit."""
     from rollout.cli import asking, replaying
 
     if versions is not None:
@@ -86,7 +86,7 @@ def plan(
     seed: Seed = 1,
     output: Form = Output.TABLE,
 ) -> ExitCode:
-    """Say what each step can prove or catch at today's traffic, before a release begins."""
+    """Say what each step can prove or catch at today's traffic."""
     from rollout.cli import asking, planning
 
     wanted = planning.Wanted(
@@ -109,7 +109,7 @@ def preflight(
     cluster_domain: Domain = "cluster.local",
     form: Annotated[Findings, typer.Option("--format", help="How to print.")] = Findings.TEXT,
 ) -> ExitCode:
-    """Say what is around the route that would make a release hurt, or blind; changes nothing."""
+    """Say what would make a release hurt, or blind. Looks around its route, and changes nothing."""
     from rollout.cli import asking, preflighting
 
     asked = asking.Asked(service, policy)
@@ -126,7 +126,7 @@ def validate(
     ctx: typer.Context,
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Policy files, or directories of them.")],
 ) -> None:
-    """Check policies: prints every problem as file:line:col: path: message."""
+    """Check policies and settings. Prints every problem as file:line:col: path: message."""
     from rollout.cli import validating
 
     session: Session = ctx.obj

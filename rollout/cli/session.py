@@ -225,7 +225,8 @@ class Access:
         return pace.far_poll if self.far else pace.poll
 
     async def find(self, name_or_service: str) -> "Release":
-        """The release of this id, or the newest of this service, one that is under way first. Stop if there is none."""
+        """The release of this id, or the one that is meant by this service's name. Stop if there is none."""
+        from rollout.cli.views import meant_of
         from rollout.ports import Outage, Refused
 
         denied: Refused | None = None
@@ -247,8 +248,7 @@ class Access:
                 f"no release and no service with releases is called {name_or_service} in namespace {self.namespace}\n"
                 "`rollout status -A` lists what there is",
             )
-        unfinished = [release for release in of_service if not release.status.phase.terminal]
-        return (unfinished or of_service)[-1]
+        return meant_of(of_service)
 
     async def look(self, name: str, after: "Release | None" = None) -> "Release | None":
         """The release as it is now; with `after` a moment later, or over HTTP as soon as it changed.
@@ -286,14 +286,20 @@ def reported() -> Any:
 
 def stop_for(error: Exception) -> Stop:
     """What a failed request means to whoever typed the command."""
+    from rollout.desk import Busy, Frozen
     from rollout.ports import Conflict, NotFound, Outage, Refused
 
+    remedies = {
+        Busy: "`rollout start … --on-conflict queue` waits for it, `supersede` puts its traffic back first",
+        Frozen: "`rollout start … --on-conflict queue` starts it once that is over",
+    }
     denied = isinstance(error, Refused) and isinstance(error, Outage)
     match error:
         case _ if denied:
             return Stop(ExitCode.NOT_ALLOWED, f"{error}\n{getattr(error, 'remedy', _DENIED)}")
         case Refused():
-            return Stop(ExitCode.REFUSED, str(error))
+            remedy = next((f"\n{said}" for kind, said in remedies.items() if isinstance(error, kind)), "")
+            return Stop(ExitCode.REFUSED, f"{error}{remedy}")
         case NotFound():
             return Stop(ExitCode.USAGE, f"{error}\n`rollout status -A` lists what there is")
         case Conflict():

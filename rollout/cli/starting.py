@@ -38,10 +38,10 @@ class Asked:
 
 
 def moment(text: str, now: datetime) -> datetime:
-    """`--at`: RFC 3339 with a zone, or `+2h` from `now` on. A usage error for anything else."""
+    """`--at`: RFC 3339 with a zone, or `+2h` or `2h` from `now` on. A usage error for anything else."""
     try:
-        if text.startswith("+"):
-            return now + parse_duration(text[1:])
+        if "-" not in text:
+            return now + parse_duration(text.removeprefix("+"))
         at = datetime.fromisoformat(text)
         if at.tzinfo is not None:
             return at.astimezone(UTC)

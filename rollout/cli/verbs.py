@@ -56,7 +56,7 @@ def status(
 
 
 def why(session: Session, subject: Subject, output: Form = Output.TABLE) -> ExitCode:
-    """Show the check that decided, or that a release waits for: query, value, limit, requests, window."""
+    """Show what decided, or what a release waits for, in numbers."""
     from rollout.cli import showing
 
     return session.run(lambda access: showing.explained(access, subject, output))
@@ -75,17 +75,17 @@ def history(
 
 
 def pause(session: Session, subject: Subject, reason: Why = "") -> ExitCode:
-    """Hold a release at its weight; checks go on, and a rollback never waits."""
+    """Hold a release at its weight. Checks go on, and a rollback never waits."""
     return _wish(session, "pause", subject, reason)
 
 
 def resume(session: Session, subject: Subject, reason: Why = "") -> ExitCode:
-    """End a pause; take the route back after somebody edited it by hand."""
+    """End a pause, or take the route back after an edit by hand."""
     return _wish(session, "resume", subject, reason)
 
 
 def promote(session: Session, subject: Subject, reason: Why = "") -> ExitCode:
-    """Skip what is left of the current hold; every check must pass all the same."""
+    """Skip what is left of the current hold. Every check must pass all the same."""
     return _wish(session, "promote", subject, reason)
 
 
@@ -111,14 +111,14 @@ def _wish(session: Session, verb: "Verb", subject: str, reason: str, gate: str =
 
 
 def whoami(session: Session, output: Form = Output.TABLE) -> ExitCode:
-    """Say who you are to the other side, and what you may do in the namespace."""
+    """Say who you are to the other side, and what you may do there."""
     from rollout.cli import examining
 
     return session.run(lambda access: examining.introduced(access, output))
 
 
 def doctor(session: Session, prometheus: Prometheus = "", output: Form = Output.TABLE) -> ExitCode:
-    """Check what the other verbs stand on: whether it answers, is installed, and lets you."""
+    """Check what all verbs need: an answer, our objects, your rights."""
     from rollout.cli import examining
 
     return examining.examined(session, prometheus, output)

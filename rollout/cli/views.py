@@ -196,14 +196,21 @@ def chronicle(releases: Iterable[Release]) -> list[str]:
 
 
 def newest_of_each(releases: Sequence[Release]) -> list[Release]:
-    """Of each service the newest release, one that is under way before all others. `releases` are oldest first."""
-    chosen: dict[tuple[str, str], Release] = {}
+    """Of each service the release that is meant by its name (`meant_of`). `releases` are oldest first."""
+    of: dict[tuple[str, str], list[Release]] = {}
     for release in releases:
-        service = release.namespace, release.spec.service
-        present = chosen.get(service)
-        if present is None or present.status.phase.terminal or not release.status.phase.terminal:
-            chosen[service] = release
-    return [chosen[service] for service in sorted(chosen)]
+        of.setdefault((release.namespace, release.spec.service), []).append(release)
+    return [meant_of(of[service]) for service in sorted(of)]
+
+
+def meant_of(releases: Sequence[Release]) -> Release:
+    """Of one service's, oldest first: the newest that has begun, else that waits for its start, else that is over.
+
+    One that waits never hides the one that has the traffic: who types `abort SERVICE` means that one.
+    """
+    unfinished = [release for release in releases if not release.status.phase.terminal]
+    begun = [release for release in unfinished if release.status.phase is not Phase.PENDING]
+    return (begun or unfinished or releases)[-1]
 
 
 def age_of(release: Release, now: datetime) -> str:

@@ -1,15 +1,22 @@
 """config/ci/curl.sh: the whole script against the API, and the same exit codes as the command line's."""
 
+import json
 import signal
+import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
+from rollout.cli.exits import outcome_of
 from rollout.core.access import Right
-from rollout.core.release import Phase
+from rollout.core.release import Cause, Phase, Reason
 from tests.api.house import JOB
 from tests.ci.place import BAD, EXAMPLES, SLOW, Place, Process, Ran, allow
+from tests.given import release
+
+Kind = Literal["metrics", "gate", "person", "infrastructure"]
 
 SCRIPT = EXAMPLES / "curl.sh"
 
@@ -33,6 +40,20 @@ async def test_it_exits_as_the_release_ends(place: Place, version: str, code: in
     ran = await done(place, version)
     assert ran.code == code, ran.err
     assert ran.out == f"{(await place.only()).name}\n"
+
+
+@pytest.mark.parametrize("phase", [Phase.ROLLED_BACK, Phase.ABORTED, Phase.FAILED])
+@pytest.mark.parametrize("kind", ["metrics", "gate", "person", "infrastructure"])
+def test_every_ending_has_the_exit_code_of_the_command_line(tmp_path: Path, phase: Phase, kind: Kind) -> None:
+    cases = 'case "$phase ' + SCRIPT.read_text().rpartition('case "$phase ')[2]
+    for reason in Reason:
+        if not (reason.refusal or reason in {Reason.SUPERSEDED, Reason.CHECK_FAILED, Reason.GATE_FAILED}):
+            continue
+        ended = {"status": {"cause": {"kind": kind, "reason": reason.value}}}
+        (tmp_path / "answer").write_text(json.dumps(ended))
+        ran = subprocess.run(["bash", "-c", f"phase={phase.value} work={tmp_path}\n{cases}"], check=False)
+        cause = Cause(kind=kind, reason=reason, message="")
+        assert ran.returncode == outcome_of(release(phase, cause=cause)), (phase, kind, reason)
 
 
 async def test_the_same_key_is_the_same_release(place: Place) -> None:

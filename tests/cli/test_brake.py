@@ -103,6 +103,7 @@ def test_nothing_starts_while_frozen_and_again_once_lifted(rollout: Terminal) ->
     refused = rollout("start", "checkout", "--version", "v2")
     assert refused.code == 22
     assert "shop is frozen" in refused.err
+    assert "--on-conflict queue" in refused.err
     assert rollout("unfreeze").code == 0
     assert rollout("start", "checkout", "--version", "v2").code == 0
 

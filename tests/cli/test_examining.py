@@ -74,6 +74,13 @@ def test_doctor_survives_an_outage_and_tells_it(nearby: Terminal) -> None:
     assert "connection refused" in ran.out
 
 
+def test_doctor_where_nothing_answers_says_so_once(afar: Terminal) -> None:
+    ran = afar("doctor", "--server", "http://127.0.0.1:1")
+    assert ran.code == 20
+    [_, row] = ran.out.splitlines()
+    assert row.split()[:2] == ["connection", "failed"]
+
+
 def test_openapi_is_a_document_with_every_verb(nearby: Terminal) -> None:
     ran = nearby("openapi")
     paths = json.loads(ran.out)["paths"]

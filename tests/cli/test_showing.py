@@ -113,6 +113,17 @@ def test_status_lists_the_newest_of_each_service_one_under_way_first(rollout: Te
     assert [row.split()[1] for row in rows] == ["ID", "checkout-a", "till-a"]
 
 
+@pytest.mark.parametrize("verb", ["status", "abort"])
+def test_a_service_means_what_has_begun_and_not_what_waits_behind_it(rollout: Terminal, verb: str) -> None:
+    rollout.given(named("checkout-a", release(Phase.ANALYSING)))
+    rollout.clock.at += seconds(60)
+    rollout.given(named("checkout-b", release(Phase.PENDING)))
+    ran = rollout(verb, "checkout")
+    assert "checkout-a" in ran.out + ran.err
+    assert "checkout-b" not in ran.out + ran.err
+    assert [row.split()[1] for row in rollout("status").out.splitlines()] == ["ID", "checkout-a"]
+
+
 def test_status_active_leaves_out_what_is_over(rollout: Terminal) -> None:
     rollout.given(named("checkout-a", release(Phase.ANALYSING)))
     rollout.given(named("till-a", release(Phase.PROMOTED, wishes={"service": "till"}, service="till")))
