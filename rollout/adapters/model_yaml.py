@@ -124,7 +124,7 @@ class _Words:
             return Problem(document.locate(path), path, self._unknown(path))
         message = self._message(detail)
         if detail["type"] == "disagree":
-            path = (*path, *detail["ctx"]["path"].split("."))
+            path = (*path, *(int(part) if part.isdigit() else part for part in detail["ctx"]["path"].split(".")))
         elif detail["type"] == "value_error":
             # A model that complains about one of its own fields begins with the field's name.
             key, colon, rest = message.partition(": ")

@@ -10,14 +10,13 @@ The wishes are compare-and-set on the release as read; if it changed meanwhile i
 from rollout.commands.desk import LocalDesk
 from rollout.commands.freezing import freeze, frozen_by, stop, unfreeze
 from rollout.commands.starting import start
-from rollout.commands.wishes import ATTEMPTS, abort, approve, find, pause, promote, resume
+from rollout.commands.wishes import ATTEMPTS, abort, approve, pause, promote, resume
 
 __all__ = [
     "ATTEMPTS",
     "LocalDesk",
     "abort",
     "approve",
-    "find",
     "freeze",
     "frozen_by",
     "pause",

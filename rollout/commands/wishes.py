@@ -4,7 +4,7 @@ Belongs here: which wish is written to `Release.spec`, and when it makes no sens
 (`starting.py`), what comes of a wish (`core/decide.py`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from rollout.core.gating import run_of
@@ -116,25 +116,10 @@ async def approve(
     return await _ask(releases, namespace, name, change, revision)
 
 
-async def find(releases: Releases, namespace: str, name_or_service: str) -> Release:
-    """The release of that id, else the service's: the newest unfinished one before the newest. Raises NotFound."""
-    if (release := await releases.get(namespace, name_or_service)) is not None:
-        return release
-    of_service = await releases.list(namespace, name_or_service)
-    if not of_service:
-        raise NotFound(f"there is no release {name_or_service} in {namespace}, nor any of a service of that name")
-    return _preferred(of_service)
-
-
 def is_closed(release: Release) -> bool:
     """Nothing can be asked of it any more; a status that cannot be read is shown as Failed without an end."""
     unreadable = bool(release.problem) and release.status.finished_at is None
     return release.status.phase.terminal and not unreadable
-
-
-def _preferred(releases: Sequence[Release]) -> Release:
-    unfinished = [release for release in releases if not release.status.phase.terminal]
-    return (unfinished or releases)[-1]
 
 
 async def _ask(

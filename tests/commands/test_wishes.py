@@ -1,4 +1,4 @@
-"""Pause, resume, promote, abort and find: on releases in every state, twice, and under contention."""
+"""Pause, resume, promote and abort: on releases in every state, twice, and under contention."""
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -261,38 +261,6 @@ async def test_a_paused_or_edited_release_is_resumed_before_it_is_promoted(
     await ask(commands.pause, releases, clock, "two")
     with pytest.raises(Refused, match="paused"):
         await ask(commands.promote, releases, clock, "two")
-
-
-# find
-
-
-async def test_a_release_is_found_by_its_id_before_a_service_of_that_name(
-    releases: FakeReleases, clock: FakeClock
-) -> None:
-    by_id = await existing(releases, Status(phase=Phase.PROMOTED), "checkout")
-    clock.advance(SECOND)
-    await existing(releases, holding(), "two")
-    assert await commands.find(releases, "shop", "checkout") == by_id
-
-
-async def test_of_a_service_the_newest_unfinished_release_is_found_else_the_newest(
-    releases: FakeReleases, clock: FakeClock
-) -> None:
-    active = await existing(releases, holding(), "b")
-    clock.advance(SECOND)
-    newest = await existing(releases, Status(phase=Phase.FAILED), "a")
-    assert await commands.find(releases, "shop", "checkout") == active
-    await releases.save(active, Status(phase=Phase.PROMOTED))
-    assert await commands.find(releases, "shop", "checkout") == newest
-
-
-async def test_what_is_neither_an_id_nor_a_service_is_not_found(releases: FakeReleases) -> None:
-    await existing(releases, holding())
-    for name in ("cart", "../one", ""):
-        with pytest.raises(NotFound):
-            await commands.find(releases, "shop", name)
-    with pytest.raises(NotFound):
-        await commands.find(releases, "other", "one")
 
 
 async def test_an_abort_is_noted_even_where_the_status_cannot_be_read(releases: FakeReleases, clock: FakeClock) -> None:
