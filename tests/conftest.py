@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -18,6 +19,17 @@ if TYPE_CHECKING:
 _CRDS = Path(__file__).parents[1] / "deploy" / "base" / "crds.yaml"
 _numbers = itertools.count(1)
 _skipped = pytest.StashKey[list[str]]()
+
+
+# The same examples on every machine, however slow it is just then: a red run means that something was changed.
+hypothesis.settings.register_profile(
+    "anywhere",
+    database=None,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("anywhere")
 
 
 def pytest_configure(config: pytest.Config) -> None:
