@@ -53,7 +53,7 @@ CATALOGUE = _kinds(
     Kind("release.superseded", _W, ("reason",), "Somebody asked for a newer version instead; all traffic goes back."),
     Kind("gate.waiting", _I, ("gate", "kind", "before"), "It waits for somebody to say yes before this point."),
     Kind("gate.passed", _I, ("gate", "actor", "reason"), "The gate said yes; `actor` approved, where a person did."),
-    Kind("gate.failed", _W, ("gate", "actor", "reason"), "The gate said no, or nothing in time."),
+    Kind("gate.failed", _W, ("gate", "reason"), "The gate said no, or nothing in time."),
     Kind("release.started", _I, ("stable", "steps", "version_label"),
          "The policy is frozen, the VirtualService claimed. `version_label` tells the versions apart in the metrics."),
     Kind("step.started", _I, ("weight_from", "weight_to", "hold_s"), "The ordered weight was seen on the mesh."),

@@ -111,12 +111,14 @@ def _heard(turn: Turn, gate: Gate, run: GateRun) -> GateRun:
         return run
     if approval is not None:
         # A person may also let pass what a webhook or a Job refused, where the policy holds instead of rolling back.
-        return _settled(turn, run, "passed", approval.reason, by=approval.by or "somebody")
-    if answer is not None and answer.outcome in {"passed", "failed"}:
-        return _settled(turn, run, "passed" if answer.outcome == "passed" else "failed", answer.message)
+        return _passed(turn, run, approval.reason, by=approval.by or "somebody")
+    if answer is not None and answer.outcome == "passed":
+        return _passed(turn, run, answer.message)
+    if answer is not None and answer.outcome == "failed":
+        return _failed(turn, run, answer.message)
     if turn.now - run.since > gate.timeout:
         said = f": {run.message}" if run.message else ""
-        return _settled(turn, run, "failed", f"no answer within {turn.span(gate.timeout)}{said}")
+        return _failed(turn, run, f"no answer within {turn.span(gate.timeout)}{said}")
     return run if answer is None else _asked_again(turn, gate, run, answer)
 
 
@@ -127,14 +129,19 @@ def _asked_again(turn: Turn, gate: Gate, run: GateRun, answer: Answer) -> GateRu
     elif run.failures < gate.retries:
         pause, failures = min(SHORTEST * 2.0**run.failures, LONGEST), run.failures + 1
     else:
-        return _settled(turn, run, "failed", answer.message)
+        return _failed(turn, run, answer.message)
     later = {"attempt": run.attempt + 1, "failures": failures, "ask_at": turn.now + pause, "message": answer.message}
     return run.model_copy(update=later)
 
 
-def _settled(turn: Turn, run: GateRun, state: str, message: str, *, by: str = "") -> GateRun:
-    turn.tell(f"gate.{state}", gate=run.gate, actor=by, reason=message)
-    return run.model_copy(update={"state": state, "message": message, "by": by, "ask_at": None})
+def _passed(turn: Turn, run: GateRun, message: str, *, by: str = "") -> GateRun:
+    turn.tell("gate.passed", gate=run.gate, actor=by, reason=message)
+    return run.model_copy(update={"state": "passed", "message": message, "by": by, "ask_at": None})
+
+
+def _failed(turn: Turn, run: GateRun, message: str) -> GateRun:
+    turn.tell("gate.failed", gate=run.gate, reason=message)
+    return run.model_copy(update={"state": "failed", "message": message, "ask_at": None})
 
 
 def at_gate(turn: Turn, policy: PolicySpec, before: str | int) -> Wait | None:

@@ -80,6 +80,17 @@ class WatchedHouse(House):
         return app
 
 
+def _as_a_runner_starts_it(parent: int) -> Callable[[], None]:
+    """SIGINT is not ignored, whatever started the tests: bash can trap no signal that was ignored at its start."""
+    bind = _bound_to_parent(parent, signal.SIGKILL)
+
+    def begin() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        bind()
+
+    return begin
+
+
 @dataclass
 class Process:
     """A script that runs, as the leader of a process group of its own."""
@@ -149,7 +160,7 @@ class Place:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
-            preexec_fn=_bound_to_parent(os.getpid(), signal.SIGKILL),
+            preexec_fn=_as_a_runner_starts_it(os.getpid()),
         )
         self.processes.append(Process(process))
         return self.processes[-1]
