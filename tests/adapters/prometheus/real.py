@@ -63,25 +63,26 @@ class RealPrometheus:
         fresh.write_text(json.dumps([target]))
         fresh.replace(self._discovered)
 
-    def _last_scrape(self, name: str) -> float:
-        """When the last one that succeeded began, if it is the very last; 0 if not."""
-        result = self.query(f'timestamp(up{{instance="{name}"}}) and up{{instance="{name}"}} == 1')
+    def _last_scrape(self, name: str, *, good: bool) -> float:
+        """When the last one began; 0 if there is none, or if it failed and is to be a good one."""
+        unless = f' and up{{instance="{name}"}} == 1' if good else ""
+        result = self.query(f'timestamp(up{{instance="{name}"}}){unless}')
         return float(result[0]["value"][1]) if result else 0.0
 
     async def scraped(self, *names: str) -> datetime:
         """Wait until a scrape of each target has begun after this call, and is stored; the time then."""
-        await self._scrapes(*names)
+        await self._scrapes(*names, good=False)
         return instant()
 
     async def frozen(self, name: str) -> datetime:
-        """The time of such a scrape: what is asked of it stays, though a later scrape fails."""
-        [scrape] = await self._scrapes(name)
+        """The time of such a scrape that got an answer: what is asked of it stays, though a later scrape fails."""
+        [scrape] = await self._scrapes(name, good=True)
         return datetime.fromtimestamp(scrape, UTC)
 
-    async def _scrapes(self, *names: str) -> list[float]:
+    async def _scrapes(self, *names: str, good: bool) -> list[float]:
         asked, limit, found = instant().timestamp(), monotonic() + _PATIENCE, []
         for name in names:
-            while (scrape := await asyncio.to_thread(self._last_scrape, name)) <= asked:
+            while (scrape := await asyncio.to_thread(self._last_scrape, name, good=good)) <= asked:
                 assert monotonic() < limit, f"no scrape of {name}"
                 await asyncio.sleep(0.02)
             found.append(scrape)
