@@ -112,13 +112,13 @@ async def test_a_day_at_the_api_with_the_rights_of_deploy_and_no_others(deployed
     policy: dict[str, Any] = {
         "apiVersion": "rollout.dev/v1alpha1",
         "kind": "ServicePolicy",
-        "metadata": {"name": "checkout"},
+        "metadata": {"name": "teahouse"},
         "spec": {"allowedTriggers": [TRIGGER]},
     }
     async with cluster.plane.client() as admin:
         await create(admin, POLICIES, policy)
     editor, viewer = [await account(cluster, name, role) for name, role in (("ed", "edit"), ("vi", "view"))]
-    start = {"namespace": "shop", "service": "checkout", "version": "v2"}
+    start = {"namespace": "shop", "service": "teahouse", "version": "v2"}
     key = {"idempotency-key": "run-1"}
 
     async with deployed.client(editor) as ed, deployed.client(viewer) as vi, deployed.client() as nobody:
