@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from rollout.core.freeze import in_force
-from rollout.core.gating import Answer, Gate, GateRun, due, run_of
+from rollout.core.gating import Answer, Gate, GateRun, due, is_asked, run_of
 from rollout.core.policy import PolicySpec
 from rollout.core.quantities import format_instant
 from rollout.core.release import Cause, Phase, Reason, Release
@@ -89,11 +89,7 @@ def open_questions(release: Release, policy: PolicySpec | None, now: datetime) -
     if policy is None or release.status.phase not in {Phase.PENDING, Phase.PREPARING, Phase.ANALYSING}:
         return ()
     known = {gate.name: gate for gate in policy.gates if gate.kind != "approval"}
-    return tuple(
-        (known[run.gate], run)
-        for run in release.status.gate_runs
-        if run.state == "waiting" and run.gate in known and (run.ask_at is None or now >= run.ask_at)
-    )
+    return tuple((known[run.gate], run) for run in release.status.gate_runs if run.gate in known and is_asked(run, now))
 
 
 def hear(turn: Turn, policy: PolicySpec) -> None:
